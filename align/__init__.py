@@ -1,0 +1,1 @@
+"""Faces in photos: find them, frame them as FFHQ does, put the result back."""

@@ -1,0 +1,125 @@
+"""Pictures to train and measure a generator with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+
+class DataError(ValueError):
+    """The data folder does not hold what training needs; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Square pictures held in memory, with how often each is to be drawn.
+
+    Attributes:
+        pixels: [N, 3, R, R] bytes, RGB.
+        weights: [N] positive, relative frequencies of drawing.
+    """
+
+    pixels: UInt8[Tensor, "n 3 r r"]
+    weights: Float[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def draw(
+        self, count: int, rng: torch.Generator, replacement: bool = True
+    ) -> UInt8[Tensor, "count 3 r r"]:
+        """Draw pictures at random according to their weights."""
+        return self.pixels[torch.multinomial(self.weights, count, replacement, generator=rng)]
+
+
+def load_pictures(folder: Path, resolution: int, held_out: int = 0) -> tuple[Pictures, Pictures]:
+    """Read all pictures below a folder, also inside its zip files, as squares of one size.
+
+    Where a table with columns `file` and `source` lies beside the zip files (as `train.csv`), its
+    order counts and its rarer sources are drawn more often than their number says: a source's share
+    goes with the square root of its size, and the same holds for groups inside a source, told by
+    the part of the column `original` before the last "__", digits aside.
+
+    Args:
+        folder: where to look, recursively.
+        resolution: side in pixels to which the centred square of each picture is resized.
+        held_out: how many pictures at the end of the order to keep apart.
+
+    Returns:
+        The pictures to train on, and those held out.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give one that holds pictures or zip files.")
+    strata = _strata(folder)
+    sources = dict(_files(folder))
+    names = [name for name in strata if name in sources] or sorted(sources)
+    if len(names) <= held_out + 1:
+        raise DataError(
+            f"{folder} holds {len(names)} pictures; more than {held_out + 1} are needed."
+        )
+
+    counts = Counter(strata.get(name, "") for name in names)
+    weights = torch.tensor([1 / math.sqrt(counts[strata.get(name, "")]) for name in names])
+    pixels = torch.empty(len(names), 3, resolution, resolution, dtype=torch.uint8)
+
+    def read(index: int) -> None:
+        pixels[index] = _decode(sources[names[index]], resolution)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(names))):
+            pass
+    last = len(names) - held_out
+    return Pictures(pixels[:last], weights[:last]), Pictures(pixels[last:], weights[last:])
+
+
+def _strata(folder: Path) -> dict[str, str]:
+    """File name -> stratum, in the order of the tables; empty where there is no table."""
+    strata: dict[str, str] = {}
+    for table in sorted(folder.glob("*.csv")):
+        with table.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if "file" in row and "source" in row:
+                    # Digits only number folders and say nothing of the kind.
+                    group = re.sub(r"\d+", "", row.get("original", "").rpartition("__")[0])
+                    strata[row["file"]] = f"{row['source']}/{group}"
+    return strata
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path | zipfile.Path]]:
+    """Name of each picture with where it lies, in the folder or in one of its zip files."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            yield path.relative_to(folder).as_posix(), path
+        elif path.suffix.lower() == ".zip":
+            archive = zipfile.Path(path)
+            for member in archive.root.namelist():
+                if Path(member).suffix.lower() in SUFFIXES:
+                    yield member, archive / member
+
+
+def _decode(source: Path | zipfile.Path, resolution: int) -> UInt8[Tensor, "3 r r"]:
+    try:
+        image = Image.open(io.BytesIO(source.read_bytes())).convert("RGB")
+    except OSError as error:
+        raise DataError(f"{source} is not a picture that can be read.") from error
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    image = image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -1,0 +1,36 @@
+"""Generators by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from stylegan.checkpoints import CheckpointError, open_checkpoint
+from stylegan.generator import Generator
+
+EMBEDDED = "faces"
+"""The generator that comes with the program."""
+
+
+def locate(name: str | Path) -> Path:
+    """The file of a generator: of a known name, or the path itself."""
+    if name == EMBEDDED:
+        return Path(__file__).parent / "weights" / "faces.safetensors"
+    path = Path(name)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the generator's file inside it.")
+    if not path.exists():
+        raise CheckpointError(
+            f"There is no generator named {name} and no such file; the embedded one is '{EMBEDDED}'."
+        )
+    return path
+
+
+def load(
+    name: str | Path = EMBEDDED,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> Generator:
+    """Open a generator by name or path, ready for inference on a device."""
+    return open_checkpoint(locate(name), device, precision)
