@@ -2,6 +2,6 @@
 
 from stylegan.checkpoints import CheckpointError
 from stylegan.generator import Generator, Noise
-from stylegan.zoo import load
+from stylegan.zoo import EMBEDDED, load, locate
 
-__all__ = ["CheckpointError", "Generator", "Noise", "load"]
+__all__ = ["EMBEDDED", "CheckpointError", "Generator", "Noise", "load", "locate"]

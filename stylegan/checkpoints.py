@@ -1,4 +1,4 @@
-"""Generators in files: safetensors with everything needed to rebuild the network in the metadata."""
+"""Generators in files: safetensors whose metadata tells how to rebuild the network."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The network that judges pictures while a generator is trained."""
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -63,14 +64,14 @@ class Discriminator(nn.Module):
         self.channels, self.patch = channels, patch
         self.stem = Conv(3 * patch**2, channels[-1], 3)
         down = channels[::-1]
-        self.blocks = nn.ModuleList(Block(i, o) for i, o in zip(down, down[1:], strict=False))
+        self.blocks = nn.ModuleList(Block(i, o) for i, o in pairwise(down))
         self.conv = Conv(channels[0] + 1, channels[0], 3)
         self.hidden = Linear(channels[0] * 16, channels[0])
         self.out = Linear(channels[0], 1)
         self.precision = torch.float32
 
     def forward(self, images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, " b"]:
-        """Logits, positive for what looks real. Statistics are shared by groups of four in a row."""
+        """Logits, positive for what looks real; every four in a row share their statistics."""
         x = F.pixel_unshuffle(images, self.patch)
         x = x.to(self.precision, memory_format=torch.channels_last)
         x = activate(self.stem(x, gain=ACTIVATION_GAIN))

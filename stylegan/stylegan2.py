@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +62,7 @@ class Mapping(nn.Module):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         widths = [config.z_dim] + [config.w_dim] * config.mapping_layers
-        self.layers = nn.ModuleList(
-            Linear(i, o, lr=config.mapping_lr) for i, o in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(Linear(i, o, lr=config.mapping_lr) for i, o in pairwise(widths))
 
     def forward(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
         x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
@@ -80,6 +79,7 @@ class StyledConv(nn.Module):
     """
 
     blur: Tensor
+    noise: Tensor
 
     def __init__(self, inputs: int, outputs: int, resolution: int, w_dim: int, up: bool) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class ToRGB(nn.Module):
 
 
 class Block(nn.Module):
-    """One resolution: doubles the feature maps (but at 4x4), convolves, adds its RGB to the skip."""
+    """One resolution: doubles the size (but at 4x4), convolves, gives its RGB for the skip."""
 
     def __init__(self, inputs: int | None, outputs: int, resolution: int, w_dim: int) -> None:
         super().__init__()
@@ -172,12 +172,13 @@ class StyleGAN2(nn.Module):
         self.mapping_network = Mapping(config)
         self.const = nn.Parameter(torch.randn(1, config.channels[0], 4, 4))
         inputs = (None, *config.channels)
-        self.blocks = nn.ModuleList(
+        blocks = [
             Block(i, o, 4 * 2**level, config.w_dim)
             for level, (i, o) in enumerate(zip(inputs, config.channels, strict=False))
-        )
+        ]
+        self.blocks = nn.ModuleList(blocks)
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
-        sides = [conv.noise.shape[-1] for block in self.blocks for conv in block.convs]
+        sides = [4 * 2**level for level, block in enumerate(blocks) for _ in block.convs]
         self.noise_shapes = tuple((side, side) for side in sides)
 
     @property
@@ -199,7 +200,9 @@ class StyleGAN2(nn.Module):
         rgb: Tensor | None = None
         index = 0
         for block in self.blocks:
+            assert isinstance(block, Block)
             for conv in block.convs:
+                assert isinstance(conv, StyledConv)
                 x = conv(x, ws[:, index], self._noise(conv, index, noise))
                 index += 1
             # The RGB layer shares the w of the next block's first convolution.

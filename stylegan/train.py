@@ -1,8 +1,8 @@
 """Train a StyleGAN2 on a folder of pictures.
 
 The recipe is StyleGAN2's (non-saturating loss, lazy R1, averaged weights, style mixing) made cheap
-enough for a CPU: both networks learn from one pass (see `_one_stage_step`), the discriminator works
-on patches, and training starts at a low resolution and grows.
+enough for a CPU: both networks learn from one pass (see `_step`), the discriminator works on
+patches, and training starts at a low resolution and grows.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class Trainer:
             self.discriminator_adam.param_groups[0]["lr"] = rate * self.config.lr * ratio
 
             real = self._real(data)
-            logits = self._one_stage_step(real)
+            logits = self._step(real)
             if step % R1_INTERVAL == 0:
                 sums[2] = self._r1_step(self._real(data))
             if self.config.path_length and step % PATH_INTERVAL == 0:
@@ -288,34 +288,30 @@ class Trainer:
         ]
         return ws, noise
 
-    def _one_stage_step(self, real: Tensor) -> Float[Tensor, " 2"]:
-        """Update both networks from one pass through each.
+    def _step(self, real: Tensor) -> Float[Tensor, " 2"]:
+        """Update both networks from one forward pass through each.
 
-        For one picture, the gradient of the generator's loss softplus(-l) is that of the
-        discriminator's softplus(l) times -sigmoid(-l) / sigmoid(l) = -exp(-l): one backward pass
-        through the discriminator serves both (Shen et al., "Training GANs in one stage", CVPR 2021).
-        Pictures in a group share the minibatch statistics, so for that path it is approximate.
+        This differs from StyleGAN2, which draws and judges a second batch for the generator: here
+        the same judged pictures give both gradients, which saves a third of the work.
         """
         ws, noise = self._draw(len(real))
         fake = self.generator.synthesis(ws, noise)
         judged = fake.detach().requires_grad_()
-        logits = self.discriminator(
-            augment(torch.cat([real, judged]), self.config.augment, self.rng)
-        )
-        real_logits, fake_logits = logits.chunk(2)
-        loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-        self.discriminator_adam.zero_grad()
-        loss.backward()
-        assert judged.grad is not None
-        scale = -torch.exp(-fake_logits.detach())[:, None, None, None]
+        probability = self.config.augment
+        fake_logits = self.discriminator(augment(judged, probability, self.rng))
+        (by_fake,) = torch.autograd.grad(F.softplus(-fake_logits).mean(), judged, retain_graph=True)
         self.generator_adam.zero_grad()
-        fake.backward(judged.grad * scale)
+        fake.backward(by_fake)
+
+        real_logits = self.discriminator(augment(real, probability, self.rng))
+        self.discriminator_adam.zero_grad()
+        (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
         self.discriminator_adam.step()
         self.generator_adam.step()
         return torch.stack([real_logits.detach().mean(), fake_logits.detach().mean()])
 
     def _r1_step(self, real: Tensor) -> float:
-        """R1 penalty gamma / 2 * |grad D(x)|^2 on real pictures (Mescheder et al., ICML 2018, eq. 9)."""
+        """R1 penalty gamma / 2 * |grad D(x)|^2 on real pictures (Mescheder et al. 2018, eq. 9)."""
         gamma = self.config.r1
         if gamma is None:
             gamma = 0.0002 * self.generator.resolution**2 / self.config.batch
@@ -346,8 +342,9 @@ class Trainer:
     def _update_average(self) -> None:
         half_life = max(min(self.config.ema_images, 0.1 * self.images), 1)
         weight = 1 - 0.5 ** (self.config.batch / half_life)
-        old, new = list(self.average.parameters()), list(self.generator.parameters())
-        torch._foreach_lerp_(old, new, weight)
+        pairs = zip(self.average.parameters(), self.generator.parameters(), strict=True)
+        for old, new in pairs:
+            old.lerp_(new, weight)
 
 
 def augment(
@@ -355,8 +352,8 @@ def augment(
 ) -> Float[Tensor, "b 3 r r"]:
     """Shift by up to an eighth, and change brightness, saturation and contrast, each at random.
 
-    The operations are those of differentiable augmentation (Zhao et al., NeurIPS 2020), each applied
-    to a picture with the given probability as in ADA (Karras et al., NeurIPS 2020).
+    The operations are those of differentiable augmentation (Zhao et al., NeurIPS 2020), each
+    applied to a picture with the given probability as in ADA (Karras et al., NeurIPS 2020).
     """
     if probability == 0:
         return images

@@ -22,7 +22,8 @@ def locate(name: str | Path) -> Path:
         raise CheckpointError(f"{path} is a folder; give the generator's file inside it.")
     if not path.exists():
         raise CheckpointError(
-            f"There is no generator named {name} and no such file; the embedded one is '{EMBEDDED}'."
+            f"No generator is named {name} and there is no such file; "
+            f"the embedded one is '{EMBEDDED}'."
         )
     return path
 

@@ -1,0 +1,282 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typer.exceptions import TyperException
+
+from pulse import __version__
+from pulse.images import InputError, read_picture
+from pulse.results import Format, Result, write_result
+from pulse.search import PRESETS, SearchConfig, State, Status
+from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from stylegan import EMBEDDED, CheckpointError
+
+app = typer.Typer(
+    name="pulse",
+    help="Imagine high-resolution faces that downscale to a tiny one. They are imaginary people.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class Preset(StrEnum):
+    DEFAULT = "default"
+    PAPER = "paper"
+
+
+class Kind(StrEnum):
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"pulse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures of faces.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
+        "results"
+    ),
+    candidates: Annotated[
+        int, typer.Option("-n", "--candidates", min=1, max=1000, help="Faces to search for.")
+    ] = UpscaleConfig.candidates,
+    steps: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Steps of the search.")
+    ] = SearchConfig.steps,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Seed of the first candidate.")
+    ] = UpscaleConfig.seed,
+    generator: Annotated[str, typer.Option(help="Name or file of the generator.")] = EMBEDDED,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.AUTO,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest mean squared error, on [0, 1] at LR size, of a match.")
+    ] = SearchConfig.tolerance,
+    lr_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Side in pixels at which to match. [default: a small picture's own size, else 16]",
+            show_default=False,
+        ),
+    ] = UpscaleConfig.lr_size,
+    preset: Annotated[
+        Preset, typer.Option(help="How to search; 'paper' is the publication's recipe.")
+    ] = Preset.DEFAULT,
+    format: Annotated[Kind, typer.Option(help="File format of the candidates.")] = Kind.PNG,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the records, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Search for high-resolution faces that downscale to each input."""
+    try:
+        search = replace(PRESETS[preset.value], steps=steps, tolerance=tolerance)
+        config = UpscaleConfig(candidates, seed, lr_size, search)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    _check_names(inputs)
+    _check_output(output)
+
+    faces: list[tuple[Path, Face]] = []
+    upscaler: Upscaler | None = None
+    refused = False
+    for path in inputs:
+        try:
+            picture = read_picture(path)
+            upscaler = upscaler or Upscaler.load(generator, device.value)
+            found = find_faces(picture, lr_size, upscaler.generator.resolution, str(path))
+        except InputError as error:
+            _complain(error)
+            refused = True
+            continue
+        for face in found:
+            faces.append((path, face))
+            for note in face.notes:
+                _say(f"{path}: {note}")
+
+    records: list[dict[str, Any]] = []
+    matched = True
+    for path, face in faces:
+        assert upscaler is not None
+        result = _search(path, face, upscaler, config, preset.value)
+        if result is None:
+            break
+        folder = output / (path.stem if face.index == 0 else f"{path.stem}-{face.index}")
+        record = _write(result, folder, format.value)
+        records.append(record)
+        matched &= result.found
+        if not as_json:
+            _report(record, folder)
+        if result.interrupted:
+            break
+    if as_json:
+        print(json.dumps(records, indent=2, ensure_ascii=False))
+    elif records:
+        print(NOTICE)
+    if refused:
+        raise typer.Exit(2)
+    if len(records) < len(faces) or any(r["interrupted"] for r in records) or not matched:
+        raise typer.Exit(1)
+
+
+def _search(
+    path: Path, face: Face, upscaler: Upscaler, config: UpscaleConfig, preset: str
+) -> Result | None:
+    """Search for one face while showing how it goes; None if it was stopped before it began."""
+    start = time.monotonic()
+    state: State | None = None
+    interrupted = False
+    try:
+        with _progress(path.name, config.search.steps) as show:
+            for state in upscaler.search(face, config):
+                show(state)
+    except KeyboardInterrupt:
+        interrupted = True
+        _say("Stopped; what was found so far is written.")
+    if state is None:
+        return None
+    seconds = time.monotonic() - start
+    return Result(str(path), face, state, config, preset, upscaler, seconds, interrupted)
+
+
+@contextmanager
+def _progress(name: str, steps: int) -> Iterator[Any]:
+    """A live display on a terminal, a line now and then elsewhere; both on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def line(state: State) -> None:
+            if state.step % PLAIN_EVERY == 0 or state.step == steps:
+                _say(f"{name}: step {state.step}/{steps}, best mse {_errors(state)}")
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TimeRemainingColumn(),
+        TextColumn("best mse {task.fields[errors]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task: TaskID = progress.add_task(name, total=steps, errors="")
+
+        def bar(state: State) -> None:
+            progress.update(task, completed=state.step, errors=_errors(state))
+
+        yield bar
+
+
+def _errors(state: State) -> str:
+    """The best errors in thousandths, a tick behind those that match."""
+    parts = [
+        f"{error * 1e3:.2f}{'✓' if status is Status.FOUND else ''}"
+        for error, status in zip(state.best.tolist(), state.status, strict=True)
+    ]
+    shown = parts if len(parts) <= 8 else [*parts[:8], "..."]
+    return " ".join(shown) + " (e-3)"
+
+
+def _write(result: Result, folder: Path, format: Format) -> dict[str, Any]:
+    try:
+        return write_result(result, folder, format)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror or error}); give another folder with -o."
+        ) from error
+
+
+def _report(record: dict[str, Any], folder: Path) -> None:
+    """Say on stdout what was made of one face."""
+    best = None
+    for candidate in record["candidates"]:
+        mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.2e}"
+        status = Status(candidate["status"])
+        print(f"{folder / candidate['file']}  {status.value.replace('_', ' ')}  {mse}")
+        best = Status.FOUND if Status.FOUND in (best, status) else status
+    if best is not None and best is not Status.FOUND:
+        print(f"No candidate matches {record['input']}. {best.advice}")
+    print(f"{folder / 'comparison.png'}  shows them side by side")
+
+
+def _check_names(inputs: list[Path]) -> None:
+    stems: dict[str, Path] = {}
+    for path in inputs:
+        if path.stem in stems:
+            raise InputError(
+                f"{stems[path.stem]} and {path} would be written to the same folder "
+                f"{path.stem}; run them apart with different -o."
+            )
+        stems[path.stem] = path
+
+
+def _check_output(folder: Path) -> None:
+    """Find out before the search whether its results can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The output folder {folder} cannot be made ({error.strerror}); give another with -o."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"The output folder {folder} may not be written; give another with -o.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _complain(error: Exception) -> None:
+    _say(f"pulse: {error}")
+
+
+def main() -> int:
+    """Run the command line; errors that a user can mend become one sentence and exit code 2."""
+    try:
+        code = typer.main.get_command(app).main(standalone_mode=False)
+    except (InputError, CheckpointError) as error:
+        _complain(error)
+        return 2
+    except TyperException as error:
+        _say(f"pulse: {error.format_message()}")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        _say("pulse: stopped.")
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,130 @@
+"""Files <-> tensors: whatever a picture file holds becomes plain RGB, or a clear refusal."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+MAX_PIXELS = 64_000_000
+"""Larger pictures are refused before they are decoded: they would not fit beside a search."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as people see it: upright, RGB, 8 bits.
+
+    Attributes:
+        image: mode RGB.
+        notes: what was changed or left out to get there, one sentence each.
+    """
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture file of any kind that Pillow knows.
+
+    EXIF rotation is applied, colour profiles become sRGB, transparent parts are put on white, 16
+    bits become 8, and of an animation the first frame is taken; the notes say which of these
+    changed what the picture shows.
+
+    Raises:
+        InputError: the file is missing, not a readable picture, or too large.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a picture file.")
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the name.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own limit is lower than ours and only warns.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+            size = image.size
+            if size[0] * size[1] <= MAX_PIXELS:
+                return _plain(image)
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{path} is too large; at most {MAX_PIXELS // 10**6} megapixels can be read: shrink it."
+        ) from None
+    except UnidentifiedImageError:
+        kind = "is empty" if path.stat().st_size == 0 else "is not a picture of a known format"
+        raise InputError(f"{path} {kind}; give a PNG, JPEG, WebP or similar file.") from None
+    except PermissionError:
+        raise InputError(f"{path} may not be read; check its permissions.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow reports damage in all of these ways, depending on the format.
+        raise InputError(f"{path} is damaged and cannot be read whole ({error}).") from error
+    raise InputError(
+        f"{path} has {size[0]}x{size[1]} pixels; at most {MAX_PIXELS // 10**6} megapixels can be "
+        "read: shrink it."
+    )
+
+
+def _plain(image: Image.Image) -> Picture:
+    notes: list[str] = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"It has {frames} frames; only the first is used.")
+    profile = image.info.get("icc_profile")
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        # 16-bit grey, which Pillow would clip instead of scaling.
+        values = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8))
+    if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
+        image = _to_srgb(image, profile)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            notes.append("Its transparent parts were put on white.")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return Picture(image.convert("RGB"), tuple(notes))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError):
+        return image  # A broken or foreign profile: the numbers as they stand are the best guess.
+    return converted or image
+
+
+def to_tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
+    """RGB picture to a tensor in [0, 1]."""
+    pixels = torch.from_numpy(np.array(image.convert("RGB")))
+    return pixels.permute(2, 0, 1).float() / 255
+
+
+def to_image(tensor: Float[Tensor, "3 h w"]) -> Image.Image:
+    """Tensor in [0, 1] to an RGB picture, clamped and rounded to 8 bits."""
+    pixels = (tensor.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: under a temporary name, then renamed."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

@@ -1,0 +1,82 @@
+"""The prior on W, and the spheres that a search moves on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from stylegan import Generator
+
+SLOPE = 0.2
+"""Negative slope of the leaky ReLU that ends every StyleGAN's mapping network."""
+
+
+@dataclass(frozen=True)
+class LatentPrior:
+    """PULSE's Gaussian fit of W: w = lrelu(v * std + mean) with v standard normal (section 3.2).
+
+    The last layer of the mapping network is a leaky ReLU; before it, w is close to Gaussian. Where
+    a family multiplies the activation by a gain, the gain is found in mean and std, because the
+    leaky ReLU is positively homogeneous.
+
+    Attributes:
+        mean, std: [w_dim], of the inverse-activated outputs of the mapping network.
+    """
+
+    mean: Float[Tensor, " w_dim"]
+    std: Float[Tensor, " w_dim"]
+
+    @classmethod
+    def fit(cls, generator: Generator, samples: int = 50_000) -> LatentPrior:
+        """Fit to the generator's mapping network, from a fixed seed."""
+        rng = torch.Generator().manual_seed(0)
+        parts: list[Tensor] = []
+        with torch.no_grad():
+            for start in range(0, samples, 10_000):
+                count = min(10_000, samples - start)
+                z = torch.randn(count, generator.z_dim, generator=rng).to(generator.device)
+                parts.append(F.leaky_relu(generator.mapping(z), 1 / SLOPE))
+        x = torch.cat(parts).double()
+        return cls(x.mean(0).float(), x.std(0).clamp_min(1e-8).float())
+
+    def to_w(self, v: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
+        return F.leaky_relu(v * self.std + self.mean, SLOPE)
+
+    def from_w(self, w: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
+        """The inverse of `to_w`."""
+        return (F.leaky_relu(w, 1 / SLOPE) - self.mean) / self.std
+
+
+def to_sphere(x: Tensor, radius: float | Tensor, dims: tuple[int, ...] | int = -1) -> Tensor:
+    """Scale x to the given Euclidean norm over `dims`."""
+    return x * (radius / (x.square().sum(dims, keepdim=True) + 1e-9).sqrt())
+
+
+class SphericalAdam:
+    """Adam whose parameters are put back on their spheres after every step (PULSE, section 3.2).
+
+    Each parameter [B, ..., ...] keeps the norms that it starts with over all dimensions after the
+    second: one sphere per layer of a latent [B, L, w_dim], one per noise picture [B, 1, h, w].
+    """
+
+    def __init__(self, parameters: list[Tensor], lr: float) -> None:
+        self.parameters = parameters
+        self.adam = torch.optim.Adam(parameters, lr)
+        self.lr = lr
+        self.dims = [tuple(range(2, p.ndim)) for p in parameters]
+        self.radii = [
+            p.detach().square().sum(d, keepdim=True).sqrt()
+            for p, d in zip(parameters, self.dims, strict=True)
+        ]
+
+    @torch.no_grad()
+    def step(self, rate: float = 1.0) -> None:
+        """One step at `rate` times the learning rate, from the gradients in the parameters."""
+        self.adam.param_groups[0]["lr"] = self.lr * rate
+        self.adam.step()
+        for parameter, radius, dims in zip(self.parameters, self.radii, self.dims, strict=True):
+            parameter.copy_(to_sphere(parameter, radius, dims))

@@ -1,0 +1,204 @@
+"""The files that a search leaves: pictures that say what they are, a comparison, and a record."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from pulse import __version__
+from pulse.images import to_image, write_bytes
+from pulse.search import State, Status
+from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler
+
+Format = Literal["png", "jpg", "webp"]
+
+# IPTC's code for media made by a trained model, and the XMP property that carries it.
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+<Iptc4xmpExt:DigitalSourceType>{source}</Iptc4xmpExt:DigitalSourceType>
+<xmp:CreatorTool>{tool}</xmp:CreatorTool>
+<dc:description><rdf:Alt>
+<rdf:li xml:lang="x-default">{description}</rdf:li>
+</rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+TOOL = f"PULSE {__version__}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished, or interrupted, search for one face.
+
+    Attributes:
+        source: the input as the user named it.
+        seconds: that the search took.
+        interrupted: whether the user stopped it before its last step.
+    """
+
+    source: str
+    face: Face
+    state: State
+    config: UpscaleConfig
+    preset: str
+    upscaler: Upscaler
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def found(self) -> bool:
+        """Whether at least one candidate met the tolerance."""
+        return Status.FOUND in self.state.status
+
+    def record(self, files: list[str]) -> dict[str, Any]:
+        """What `result.json` holds."""
+        state, generator = self.state, self.upscaler.generator
+        return {
+            "input": self.source,
+            "face": self.face.index,
+            "lr_size": self.face.low.shape[-1],
+            "seconds": round(self.seconds, 2),
+            "interrupted": self.interrupted,
+            "generator": {
+                "name": self.upscaler.name,
+                "sha256": self.upscaler.sha256,
+                "resolution": generator.resolution,
+            },
+            "config": {
+                "version": __version__,
+                "preset": self.preset,
+                "device": str(generator.device),
+                **asdict(self.config),
+            },
+            "notice": NOTICE,
+            "notes": list(self.face.notes),
+            "candidates": [
+                {
+                    "file": file,
+                    "seed": seed,
+                    "status": status.value,
+                    "mse": error if math.isfinite(error) else None,
+                    "step": step,
+                }
+                for file, seed, status, error, step in zip(
+                    files,
+                    self.config.seeds,
+                    state.status,
+                    state.best.tolist(),
+                    state.best_step.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+
+def write_result(result: Result, folder: Path, format: Format = "png") -> dict[str, Any]:
+    """Write candidates, input, comparison and record into a folder, each file whole or not at all.
+
+    Candidates of an earlier, larger run in the same folder are removed.
+
+    Returns:
+        The record, as in `result.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = [to_image(image.nan_to_num()) for image in result.state.images]
+    files = [f"candidate-{index:02d}.{format}" for index in range(len(images))]
+    record = result.record(files)
+    for file, image, candidate in zip(files, images, record["candidates"], strict=True):
+        write_bytes(folder / file, encode(image, format, _facts(result, candidate)))
+    write_bytes(folder / "input.png", _png(to_image(result.face.low)))
+    facts = _facts(result, None)
+    write_bytes(folder / "comparison.png", encode(_comparison(result, images), "png", facts))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(folder / "result.json", text.encode())
+    for old in folder.glob("candidate-*.*"):
+        if old.name not in files:
+            old.unlink()
+    return record
+
+
+def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
+    """What a picture says of itself, as name and text."""
+    facts = {
+        "Software": TOOL,
+        "Description": NOTICE,
+        "Synthetic": "yes",
+        "Generator": f"{result.upscaler.name} sha256:{result.upscaler.sha256}",
+        "Steps": str(result.state.step),
+        "Tolerance": f"{result.config.search.tolerance:g}",
+    }
+    if candidate is not None:
+        mse = candidate["mse"]
+        facts["Seed"] = str(candidate["seed"])
+        facts["MSE"] = "not finite" if mse is None else f"{mse:.3g}"
+        facts["Status"] = candidate["status"]
+    return facts
+
+
+def encode(image: Image.Image, format: Format, facts: dict[str, str]) -> bytes:
+    """A synthetic picture as a file: facts in PNG text (EXIF elsewhere), source type in XMP."""
+    line = "; ".join(f"{name}: {text}" for name, text in facts.items() if name != "Description")
+    description = f"{facts['Description']} {line}"
+    xmp = XMP.format(source=SOURCE_TYPE, tool=escape(TOOL), description=escape(description))
+    buffer = io.BytesIO()
+    if format == "png":
+        info = PngInfo()
+        for name, text in facts.items():
+            info.add_text(name, text)
+        info.add_itxt("XML:com.adobe.xmp", xmp)
+        image.save(buffer, "PNG", pnginfo=info)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    exif[0x010E] = description  # ImageDescription
+    exif[0x0131] = TOOL  # Software
+    if format == "jpg":
+        image.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif, xmp=xmp.encode())
+    else:
+        image.save(buffer, "WEBP", quality=95, exif=exif, xmp=xmp.encode())
+    return buffer.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
+    """Input, then each candidate above its own downscaled version, with captions."""
+    size, gap, caption = 256, 8, 22
+    columns = 1 + len(images)
+    width = columns * (size + gap) + gap
+    sheet = Image.new("RGB", (width, 2 * (size + caption + gap) + gap + caption), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+
+    def place(column: int, row: int, image: Image.Image, text: str, blocks: bool) -> None:
+        x, y = gap + column * (size + gap), gap + row * (size + caption + gap)
+        how = Image.Resampling.NEAREST if blocks else Image.Resampling.BICUBIC
+        sheet.paste(image.resize((size, size), how), (x, y))
+        draw.text((x, y + size + 2), text, "black", font)
+
+    low = to_image(result.face.low)
+    place(0, 0, low, f"input, {low.width}x{low.height}", True)
+    place(0, 1, low, "to be matched", True)
+    for column, (image, own, status, error) in enumerate(
+        zip(images, result.state.low, result.state.status, result.state.best.tolist(), strict=True),
+        1,
+    ):
+        place(column, 0, image, f"seed {result.config.seed + column - 1}, imaginary", False)
+        label = f"downscaled: {status.value.replace('_', ' ')}, mse {error:.2g}"
+        place(column, 1, to_image(own.nan_to_num()), label, True)
+    draw.text((gap, sheet.height - caption - 2), NOTICE.split(". ")[0] + ".", "black", font)
+    return sheet

@@ -1,0 +1,157 @@
+"""Picture -> faces -> search -> result: what every front end calls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import stylegan
+from pulse.degrade import Bicubic
+from pulse.images import InputError, Picture, to_tensor
+from pulse.latent import LatentPrior
+from pulse.search import SearchConfig, State, search
+from stylegan import Generator
+
+SMALL = 64
+"""A picture whose shorter side has at most this many pixels is taken as a low-resolution face."""
+LR_SIZE = 16
+"""Size to which larger pictures are downscaled unless another is asked for."""
+MIN_LR_SIZE = 4
+NOTICE = (
+    "An imaginary person, drawn by a generative network to match a small picture. "
+    "It does not show, and cannot tell, who the small picture shows."
+)
+
+
+@dataclass(frozen=True)
+class UpscaleConfig:
+    """What to make of each face.
+
+    Attributes:
+        candidates: how many faces to search for.
+        seed: of the first candidate; the others follow.
+        lr_size: side in pixels at which to match; None takes the size of a small picture as it is
+            and downscales larger ones to 16.
+    """
+
+    candidates: int = 4
+    seed: int = 0
+    lr_size: int | None = None
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.candidates <= 1000:
+            raise ValueError("The number of candidates must be between 1 and 1000.")
+        if not 0 <= self.seed < 2**62:
+            raise ValueError("The seed must be a whole number from 0 to 2^62.")
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.candidates)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face to be matched.
+
+    Attributes:
+        index: its number in the picture.
+        low: [3, l, l] in [0, 1], what the candidates have to downscale to.
+        notes: what was done to get it, one sentence each.
+    """
+
+    index: int
+    low: Float[Tensor, "3 l l"]
+    notes: tuple[str, ...] = ()
+
+
+def find_faces(
+    picture: Picture, lr_size: int | None, resolution: int, name: str = "The picture"
+) -> list[Face]:
+    """The faces of a picture, as small as they will be matched.
+
+    A picture that is small, or larger and square, is taken as one face framed like FFHQ.
+
+    Args:
+        lr_size: as in `UpscaleConfig`.
+        resolution: of the generator, which is the largest size that can be matched.
+        name: what messages call the picture.
+
+    Raises:
+        InputError: the picture cannot be used like that.
+    """
+    image, notes = picture.image, list(picture.notes)
+    side = min(image.size)
+    if side > SMALL and image.width != image.height:
+        raise InputError(
+            f"{name} has {image.width}x{image.height} pixels: crop it to a square "
+            "around one face, eyes a little above the middle, and try again."
+        )
+    if image.width != image.height:
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        notes.append(f"It is not square; the {side}x{side} pixels in the middle are used.")
+    size = lr_size or (side if side <= SMALL else LR_SIZE)
+    if side < MIN_LR_SIZE:
+        raise InputError(
+            f"{name} has {picture.image.width}x{picture.image.height} pixels, too few "
+            f"to tell a face; at least {MIN_LR_SIZE}x{MIN_LR_SIZE} are needed."
+        )
+    if size > side:
+        raise InputError(
+            f"{name} has only {side}x{side} pixels and cannot be matched at {size}: leave out "
+            "--lr-size or give a smaller one."
+        )
+    if size > resolution:
+        raise InputError(
+            f"{name} would be matched at {size} pixels, but the generator draws only {resolution}: "
+            f"give --lr-size {LR_SIZE} or another generator."
+        )
+    low = Bicubic(side, size)(to_tensor(image)).clamp(0, 1)
+    return [Face(0, low, tuple(notes))]
+
+
+class Upscaler:
+    """A generator ready to search: loaded once, used for any number of faces."""
+
+    def __init__(self, generator: Generator, name: str, sha256: str) -> None:
+        self.generator, self.name, self.sha256 = generator, name, sha256
+        self.prior = LatentPrior.fit(generator)
+
+    @classmethod
+    def load(cls, name: str = stylegan.EMBEDDED, device: str = "auto") -> Upscaler:
+        """Open a generator by name or file on a device: auto, cpu, cuda or mps.
+
+        Raises:
+            InputError: there is no such device.
+            stylegan.CheckpointError: there is no such generator, or it cannot be opened.
+        """
+        chosen = choose_device(device)
+        path = stylegan.locate(name)
+        generator = stylegan.load(name, chosen)
+        return cls(generator, Path(name).name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
+        """Search for candidates; the last state is the answer."""
+        degrade = Bicubic(self.generator.resolution, face.low.shape[-1])
+        return search(self.generator, face.low, config.seeds, degrade, config.search, self.prior)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes the fastest that is here."""
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(device for device, available in here.items() if available))
+    if not here.get(name.partition(":")[0], False):
+        raise InputError(f"There is no device {name} here; give --device auto or cpu.")
+    return torch.device(name)

@@ -1,0 +1,151 @@
+"""Train and measure generators: `python -m stylegan train`, `python -m stylegan evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from typer.exceptions import TyperException
+
+from stylegan.checkpoints import CheckpointError
+from stylegan.dataset import DataError, load_pictures
+from stylegan.evaluate import evaluate as measure
+from stylegan.memory import keep_freed_memory
+from stylegan.train import TrainConfig, Trainer
+from stylegan.zoo import EMBEDDED, load
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+SAVE_SECONDS = 180
+HELD_OUT = "Pictures at the end of the table that training never sees."
+
+
+@app.callback()
+def _root() -> None:
+    """Train and measure generators of faces."""
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of pictures or zip files.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, samples and the log.")],
+    resolution: Annotated[int, typer.Option(help="Side of the pictures.")] = 128,
+    start_resolution: Annotated[
+        int, typer.Option(help="Side to start with; it doubles up to the resolution.")
+    ] = TrainConfig.start_resolution,
+    images: Annotated[
+        int, typer.Option(min=1, help="Pictures to show at the final resolution.")
+    ] = TrainConfig.images,
+    start_images: Annotated[
+        int, typer.Option(min=1, help="Pictures to show at each earlier resolution.")
+    ] = TrainConfig.start_images,
+    channels: Annotated[str, typer.Option(help="Feature maps at 4, 8, 16, ... pixels.")] = ",".join(
+        map(str, TrainConfig.channels)
+    ),
+    batch: Annotated[int, typer.Option(help="Pictures a step.")] = TrainConfig.batch,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = TrainConfig.lr,
+    r1: Annotated[
+        float | None, typer.Option(help="Weight of R1. [default: 0.0002 * pixels / batch]")
+    ] = TrainConfig.r1,
+    augment: Annotated[
+        float, typer.Option(min=0, max=1, help="Probability of each augmentation.")
+    ] = TrainConfig.augment,
+    mixing: Annotated[
+        float, typer.Option(min=0, max=1, help="Probability of style mixing.")
+    ] = TrainConfig.mixing,
+    path_length: Annotated[
+        float, typer.Option(min=0, help="Weight of the path length penalty; the paper's is 2.")
+    ] = TrainConfig.path_length,
+    precision: Annotated[str, typer.Option(help="bfloat16 or float32.")] = TrainConfig.precision,
+    held_out: Annotated[int, typer.Option(min=0, help=HELD_OUT)] = 300,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Train a generator; the same command again goes on where it stopped."""
+    keep_freed_memory()
+    try:
+        counts = tuple(int(part) for part in channels.split(","))
+        config = TrainConfig(
+            resolution=resolution,
+            start_resolution=start_resolution,
+            images=images,
+            start_images=start_images,
+            channels=counts,
+            batch=batch,
+            lr=lr,
+            r1=r1,
+            augment=augment,
+            mixing=mixing,
+            path_length=path_length,
+            precision=precision,
+        )
+        trainer = Trainer(config, _device(device))
+        output.mkdir(parents=True, exist_ok=True)
+        if (output / "state.pt").exists():
+            trainer.restore(output / "state.pt")
+            print(f"Going on at {trainer.generator.resolution} pixels, {trainer.images} pictures.")
+    except (ValueError, OSError, RuntimeError) as error:
+        raise DataError(str(error)) from error
+    pictures, _ = load_pictures(data, resolution, held_out)
+    print(f"{len(pictures)} pictures.", flush=True)
+    saved = time.monotonic()
+    for progress in trainer.run(pictures):
+        line = json.dumps({key: round(value, 4) for key, value in asdict(progress).items()})
+        print(line, flush=True)
+        with (output / "log.jsonl").open("a") as log:
+            log.write(line + "\n")
+        finished = progress.resolution == resolution and progress.images >= images
+        if time.monotonic() - saved > SAVE_SECONDS or finished:
+            trainer.save(output)
+            trainer.sample_sheet(output / f"{progress.resolution}-{progress.images:08d}.png")
+            saved = time.monotonic()
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of pictures or zip files to compare with.")],
+    generator: Annotated[str, typer.Argument(help="Name or file of the generator.")] = EMBEDDED,
+    count: Annotated[int, typer.Option(min=2, help="Samples, and pictures, to compare.")] = 1000,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Measure a generator by dlib's face descriptors and detector."""
+    network = load(generator, _device(device))
+    pictures, _ = load_pictures(data, network.resolution)
+    if len(pictures) < 2 * count:
+        raise DataError(f"{data} holds {len(pictures)} pictures; {2 * count} are needed.")
+    result = measure(network, pictures, count)
+    print(f"                        samples    faces    ({count} of each)")
+    print(f"Frechet distance       {result.frechet:8.4f} {result.frechet_floor:8.4f}")
+    print(f"detector, mean score   {result.score:8.3f} {result.score_faces:8.3f}")
+    print(f"detector, share        {result.share:8.3f} {result.share_faces:8.3f}")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"There is no device {name} here; give --device cpu.") from error
+
+
+def main() -> int:
+    """Run the command line; errors that a user can mend become one sentence and exit code 2."""
+    try:
+        code = typer.main.get_command(app).main(standalone_mode=False)
+    except (DataError, CheckpointError) as error:
+        print(f"stylegan: {error}", file=sys.stderr)
+        return 2
+    except TyperException as error:
+        print(f"stylegan: {error.format_message()}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stylegan: stopped.", file=sys.stderr)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
