@@ -54,29 +54,3 @@ class LatentPrior:
 def to_sphere(x: Tensor, radius: float | Tensor, dims: tuple[int, ...] | int = -1) -> Tensor:
     """Scale x to the given Euclidean norm over `dims`."""
     return x * (radius / (x.square().sum(dims, keepdim=True) + 1e-9).sqrt())
-
-
-class SphericalAdam:
-    """Adam whose parameters are put back on their spheres after every step (PULSE, section 3.2).
-
-    Each parameter [B, ..., ...] keeps the norms that it starts with over all dimensions after the
-    second: one sphere per layer of a latent [B, L, w_dim], one per noise picture [B, 1, h, w].
-    """
-
-    def __init__(self, parameters: list[Tensor], lr: float) -> None:
-        self.parameters = parameters
-        self.adam = torch.optim.Adam(parameters, lr)
-        self.lr = lr
-        self.dims = [tuple(range(2, p.ndim)) for p in parameters]
-        self.radii = [
-            p.detach().square().sum(d, keepdim=True).sqrt()
-            for p, d in zip(parameters, self.dims, strict=True)
-        ]
-
-    @torch.no_grad()
-    def step(self, rate: float = 1.0) -> None:
-        """One step at `rate` times the learning rate, from the gradients in the parameters."""
-        self.adam.param_groups[0]["lr"] = self.lr * rate
-        self.adam.step()
-        for parameter, radius, dims in zip(self.parameters, self.radii, self.dims, strict=True):
-            parameter.copy_(to_sphere(parameter, radius, dims))

@@ -11,13 +11,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pulse.latent import LatentPrior, SphericalAdam, to_sphere
+from pulse.latent import LatentPrior, to_sphere
 from pulse.losses import geocross, squared_error
+from pulse.optimise import SphericalAdam, SphericalLBFGS
 from stylegan import Generator
 
 Degradation = Callable[[Float[Tensor, "b 3 h h"]], Float[Tensor, "b 3 l l"]]
@@ -46,24 +48,27 @@ class SearchConfig:
     """How to search. The defaults are the preset `default`; `PAPER` is the publication's recipe.
 
     Attributes:
-        steps: gradient steps.
+        steps: pictures judged per candidate, the start not counted.
         tolerance: largest mean squared error, on [0, 1] RGB at LR size, that counts as a match.
+        optimiser: `lbfgs`, which takes curvature into account, or the paper's `adam`.
         lr: Adam's learning rate, before the schedule.
         geocross: weight of GEOCROSS beside 100 * MSE.
         noise_layers: how many of the first noise inputs are searched as well.
         draws: latents drawn for each candidate, of which the nearest to the input starts; 0 starts
             every layer at a point of its own as the paper does.
-        goal: share of the tolerance below which the error counts no more; from there on only
-            GEOCROSS acts. The paper's goal is the tolerance itself.
+        goal: share of the tolerance below which the error counts no more.
+        stop: whether a candidate that reaches the goal is done; else all steps are taken.
     """
 
     steps: int = 100
     tolerance: float = 1e-3
-    lr: float = 0.2
+    optimiser: Literal["lbfgs", "adam"] = "lbfgs"
+    lr: float = 0.4
     geocross: float = 0.005
     noise_layers: int = 5
     draws: int = 64
     goal: float = 0.3
+    stop: bool = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -72,7 +77,7 @@ class SearchConfig:
             raise ValueError("The tolerance must be a positive number.")
 
 
-PAPER = SearchConfig(lr=0.4, geocross=0.05, draws=0, goal=1.0)
+PAPER = SearchConfig(optimiser="adam", geocross=0.05, draws=0, goal=1.0, stop=False)
 PRESETS = {"default": SearchConfig(), "paper": PAPER}
 
 
@@ -90,6 +95,7 @@ class State:
         noise: the noise inputs that drew it, each [n, 1, h, w].
         best: [n], the error of that picture.
         best_step: [n], the step that it was met at.
+        overflowed: [n], whether the candidate's numbers stopped being finite.
         status: [n], what would be said if the search stopped here.
     """
 
@@ -102,14 +108,8 @@ class State:
     noise: tuple[Float[Tensor, "n 1 h w"], ...]
     best: Float[Tensor, " n"]
     best_step: Int[Tensor, " n"]
+    overflowed: Bool[Tensor, " n"]
     status: tuple[Status, ...]
-
-
-def linear1cycledrop(progress: float) -> float:
-    """The paper's learning rate schedule: up and down over 90% of the steps, then towards zero."""
-    if progress < 0.9:
-        return (9 * (1 - abs(progress / 0.9 - 0.5) * 2) + 1) / 10
-    return 0.1 + (progress - 0.9) / 0.1 * (0.001 - 0.1)
 
 
 def search(
@@ -131,33 +131,107 @@ def search(
         prior: of the generator, if it was fitted before.
 
     Yields:
-        The state at the start and after every step: `steps` + 1 in all.
+        The state at the start and after every step; it ends early when all candidates are done.
     """
     config = config or SearchConfig()
     prior = prior or LatentPrior.fit(generator)
     target = target.to(generator.device).expand(len(seeds), *target.shape[-3:])
     v, noise = _start(generator, prior, target, seeds, degrade, config)
-    searched = [v, *noise[: config.noise_layers]]
-    for parameter in searched:
-        parameter.requires_grad_()
-    adam = SphericalAdam(searched, config.lr)
-    tracker = _Tracker(config, len(seeds))
+    searched, fixed = noise[: config.noise_layers], noise[config.noise_layers :]
+    if config.optimiser == "adam":
+        optimiser = SphericalAdam([v, *searched], config.lr, config.steps)
+    else:
+        optimiser = SphericalLBFGS([v, *searched])
+    goal = config.goal * config.tolerance
+    active = torch.ones(len(seeds), dtype=torch.bool, device=generator.device)
+    state: State | None = None
 
     for step in range(config.steps + 1):
-        ws = prior.to_w(v)
-        images = (generator.synthesis(ws, noise) + 1) / 2
-        low = degrade(images)
-        error = squared_error(low, target)
-        loss = 100 * error.clamp_min(config.goal * config.tolerance)
-        loss = loss + config.geocross * geocross(v)
-        yield tracker.update(step, images, degrade, target, ws, noise, loss)
-        if step == config.steps:
+        # Only the candidates that are not done are drawn.
+        point = [x[active].requires_grad_() for x in optimiser.point]
+        inputs = [*point[1:], *(x[active] for x in fixed)]
+        ws = prior.to_w(point[0])
+        images = (generator.synthesis(ws, inputs) + 1) / 2
+        error = squared_error(degrade(images), target[active])
+        loss = 100 * error.clamp_min(goal) + config.geocross * geocross(point[0])
+        gradients = torch.autograd.grad(loss.sum(), point)
+
+        sound = loss.isfinite()
+        with torch.no_grad():
+            # What counts is the picture that can be saved, so colours out of range do not.
+            images = images.clamp(0, 1).nan_to_num(0.0)
+            low = degrade(images)
+            error = torch.where(sound, squared_error(low, target[active]), torch.inf)
+        new = _Drawn(images, low, ws.detach(), [x.detach() for x in inputs], error)
+        state = _keep_best(state, step, config, active, sound, new)
+        yield state
+
+        loss = active.new_zeros(len(seeds), dtype=loss.dtype).masked_scatter(active, loss.detach())
+        spread = [
+            x.new_zeros(len(seeds), *x.shape[1:]).index_put((active,), gradient)
+            for x, gradient in zip(point, gradients, strict=True)
+        ]
+        active = active.index_put((active,), sound)
+        if config.stop:
+            active = active & (state.best > goal)
+        if not active.any():
             return
-        gradients = torch.autograd.grad(loss.sum(), searched)
-        for parameter, gradient in zip(searched, gradients, strict=True):
-            # A candidate that overflowed stays where it is and must not stop the others.
-            parameter.grad = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
-        adam.step(linear1cycledrop(step / config.steps))
+        optimiser.step(loss, spread, active)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What the active candidates are at one step; as in `State`."""
+
+    images: Tensor
+    low: Tensor
+    ws: Tensor
+    noise: list[Tensor]
+    error: Float[Tensor, " active"]
+
+
+def _keep_best(
+    old: State | None,
+    step: int,
+    config: SearchConfig,
+    active: Bool[Tensor, " n"],
+    sound: Bool[Tensor, " active"],
+    new: _Drawn,
+) -> State:
+    """The next state: each candidate's best picture with the latents and error of the same step."""
+    if old is None:
+        error, best = new.error, new.error
+        images, low, ws, noise = new.images, new.low, new.ws, tuple(new.noise)
+        best_step = torch.zeros_like(error, dtype=torch.int64)
+        overflowed = ~sound
+    else:
+        error = old.error.index_put((active,), new.error)
+        # Errors below the goal count the same, and the last of those pictures is kept: it is the
+        # one that GEOCROSS had most time to work on.
+        goal = config.goal * config.tolerance
+        better = new.error.clamp_min(goal) <= old.best[active].clamp_min(goal)
+        better = better & sound
+        which = (torch.nonzero(active).flatten()[better],)
+        best = old.best.index_put(which, new.error[better])
+        images = old.images.index_put(which, new.images[better])
+        low = old.low.index_put(which, new.low[better])
+        ws = old.ws.index_put(which, new.ws[better])
+        noise = tuple(
+            kept.index_put(which, x[better]) for kept, x in zip(old.noise, new.noise, strict=True)
+        )
+        best_step = old.best_step.index_put(which, torch.tensor(step, device=best.device))
+        overflowed = old.overflowed.index_put((active,), ~sound)
+    status = tuple(
+        Status.FOUND
+        if value <= config.tolerance
+        else Status.NONFINITE
+        if broken
+        else Status.NOT_CONVERGED
+        for value, broken in zip(best.tolist(), overflowed.tolist(), strict=True)
+    )
+    return State(
+        step, config.steps, error, images, low, ws, noise, best, best_step, overflowed, status
+    )
 
 
 def _start(
@@ -204,72 +278,3 @@ def _nearest(
         images = generator.synthesis(ws, [x.expand(len(ws), -1, -1, -1) for x in noise])
         errors.append(squared_error(degrade((images + 1) / 2), target))
     return v[torch.cat(errors).argmin()].expand(generator.num_layers, -1)
-
-
-class _Tracker:
-    """Keeps each candidate's best picture with the latents and the error of the same step."""
-
-    def __init__(self, config: SearchConfig, count: int) -> None:
-        self.config = config
-        self.state: State | None = None
-        self.overflowed = torch.zeros(count, dtype=torch.bool)
-
-    @torch.no_grad()
-    def update(
-        self,
-        step: int,
-        images: Tensor,
-        degrade: Degradation,
-        target: Tensor,
-        ws: Tensor,
-        noise: list[Tensor],
-        loss: Tensor,
-    ) -> State:
-        # What counts is the picture that can be saved, so colours out of range do not.
-        images = images.clamp(0, 1)
-        low = degrade(images)
-        error = squared_error(low, target)
-        self.overflowed |= ~loss.isfinite().cpu()
-        error = torch.where(loss.isfinite(), error, torch.inf)
-        old = self.state
-        if old is None:
-            better = torch.ones_like(error, dtype=torch.bool)
-        else:
-            # Below the goal all errors count the same, and the last of those pictures is kept: it
-            # is the one that GEOCROSS had most time to work on.
-            goal = self.config.goal * self.config.tolerance
-            better = error.clamp_min(goal) <= old.best.clamp_min(goal)
-
-        def keep(new: Tensor, kept: Tensor) -> Tensor:
-            return torch.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, kept)
-
-        steps = torch.full_like(error, step, dtype=torch.int64)
-        if old is None:
-            best = (images, low, ws.clone(), [x.clone() for x in noise], error, steps)
-        else:
-            best = (
-                keep(images, old.images),
-                keep(low, old.low),
-                keep(ws, old.ws),
-                [keep(new, kept) for new, kept in zip(noise, old.noise, strict=True)],
-                keep(error, old.best),
-                keep(steps, old.best_step),
-            )
-        self.state = State(
-            step,
-            self.config.steps,
-            error,
-            best[0],
-            best[1],
-            best[2],
-            tuple(best[3]),
-            best[4],
-            best[5],
-            tuple(map(self._status, best[4].tolist(), self.overflowed.tolist())),
-        )
-        return self.state
-
-    def _status(self, error: float, overflowed: bool) -> Status:
-        if error <= self.config.tolerance:
-            return Status.FOUND
-        return Status.NONFINITE if overflowed else Status.NOT_CONVERGED

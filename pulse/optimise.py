@@ -1,0 +1,186 @@
+"""Descent on products of spheres, for many candidates at once that do not see each other.
+
+A point is a list of tensors [n, ...]: latents [n, L, w_dim] with one sphere per layer, noise
+pictures [n, 1, h, w] with one sphere each. Every tensor keeps the norms that it starts with over
+all dimensions after the second. An optimiser holds the point to be judged next; it is told loss and
+gradients there, and moves on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pulse.latent import to_sphere
+
+
+class _Spheres:
+    """The norms that a point's tensors keep."""
+
+    def __init__(self, point: list[Tensor]) -> None:
+        self.dims = [tuple(range(2, x.ndim)) for x in point]
+        self.radii = [
+            x.square().sum(dims, keepdim=True).sqrt()
+            for x, dims in zip(point, self.dims, strict=True)
+        ]
+
+    def project(self, point: list[Tensor]) -> list[Tensor]:
+        """Back to the spheres, along the radius."""
+        return [
+            to_sphere(x, radius, dims)
+            for x, radius, dims in zip(point, self.radii, self.dims, strict=True)
+        ]
+
+    def tangent(self, point: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+        """The part of vectors that does not leave the spheres."""
+        return [
+            v - x * ((v * x).sum(dims, keepdim=True) / radius.square())
+            for x, v, radius, dims in zip(point, vectors, self.radii, self.dims, strict=True)
+        ]
+
+
+class SphericalAdam:
+    """Adam whose point is put back on its spheres after every step (PULSE, section 3.2).
+
+    The learning rate follows `linear1cycledrop`, as in the authors' code.
+    """
+
+    def __init__(self, point: list[Tensor], lr: float, steps: int) -> None:
+        self.point = [x.clone() for x in point]
+        self.lr, self.steps, self.taken = lr, steps, 0
+        self._spheres = _Spheres(self.point)
+        self._adam = torch.optim.Adam(self.point, lr)
+
+    @torch.no_grad()
+    def step(
+        self, loss: Float[Tensor, " n"], gradients: list[Tensor], active: Bool[Tensor, " n"]
+    ) -> None:
+        """Move from the point, given loss and gradients there, those candidates that are active."""
+        self._adam.param_groups[0]["lr"] = self.lr * linear1cycledrop(self.taken / self.steps)
+        before = [x.clone() for x in self.point]
+        for x, gradient in zip(self.point, gradients, strict=True):
+            x.grad = gradient
+        self._adam.step()
+        for x, old, new in zip(self.point, before, self._spheres.project(self.point), strict=True):
+            x.copy_(torch.where(_wide(active, x), new, old))
+        self.taken += 1
+
+
+def linear1cycledrop(progress: float) -> float:
+    """The paper's schedule: rate up and down over 90% of the steps, then towards zero."""
+    if progress < 0.9:
+        return (9 * (1 - abs(progress / 0.9 - 0.5) * 2) + 1) / 10
+    return 0.1 + (progress - 0.9) / 0.1 * (0.001 - 0.1)
+
+
+class SphericalLBFGS:
+    """Limited-memory BFGS (Nocedal and Wright, algorithm 7.4) on spheres.
+
+    Each candidate has its own history and its own step length. A step that does not bring its loss
+    down enough (Armijo's condition) is taken back and tried shorter, which costs that candidate one
+    judgement. Differences of points and gradients are carried from tangent plane to tangent plane
+    unchanged, which is right to first order.
+    """
+
+    HISTORY = 30
+    FIRST = 0.05
+    """Length of the first step, as a share of the point's norm."""
+    LONGEST = 0.3
+    """Bound on any step, likewise."""
+    ARMIJO = 1e-4
+
+    def __init__(self, point: list[Tensor]) -> None:
+        self._spheres = _Spheres(point)
+        self._shapes = [x.shape[1:] for x in point]
+        self._trial = _flat(point)
+        count = len(self._trial)
+        self._base: Tensor | None = None  # Last accepted point, with its loss and gradient.
+        self._loss = self._trial.new_full([count], torch.inf)
+        self._gradient = torch.zeros_like(self._trial)
+        self._direction = torch.zeros_like(self._trial)
+        self._length = self._trial.new_ones([count])
+        self._history: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=self.HISTORY)
+
+    @property
+    def point(self) -> list[Tensor]:
+        return self._unflat(self._trial)
+
+    @torch.no_grad()
+    def step(
+        self, loss: Float[Tensor, " n"], gradients: list[Tensor], active: Bool[Tensor, " n"]
+    ) -> None:
+        """Move from the point, given loss and gradients there, those candidates that are active."""
+        gradient = _flat(self._spheres.tangent(self.point, gradients))
+        if self._base is None:
+            accepted = torch.ones_like(active)
+            self._base = self._trial.clone()
+        else:
+            slope = (self._gradient * self._direction).sum(1)
+            wanted = self._loss + self.ARMIJO * self._length * slope
+            accepted = loss <= wanted
+            # Where the loss would have been least on the parabola through what is known.
+            curvature = loss - self._loss - self._length * slope
+            shorter = (-slope * self._length.square() / (2 * curvature)).nan_to_num(0.0)
+            shorter = shorter.clamp(0.1 * self._length, 0.5 * self._length)
+            self._remember(accepted & active, gradient)
+            self._length = torch.where(accepted, 1.0, shorter)
+        moved = accepted & active
+        self._base = torch.where(moved[:, None], self._trial, self._base)
+        self._loss = torch.where(moved, loss, self._loss)
+        self._gradient = torch.where(moved[:, None], gradient, self._gradient)
+        self._direction = torch.where(moved[:, None], self._downhill(), self._direction)
+        trial = self._base + self._length[:, None] * self._direction
+        trial = _flat(self._spheres.project(self._unflat(trial)))
+        self._trial = torch.where(active[:, None], trial, self._trial)
+
+    def _remember(self, moved: Tensor, gradient: Tensor) -> None:
+        """Add what the last accepted step tells of the curvature; nothing for who stood still."""
+        assert self._base is not None
+        s = torch.where(moved[:, None], self._trial - self._base, 0.0)
+        y = torch.where(moved[:, None], gradient - self._gradient, 0.0)
+        product = (s * y).sum(1)
+        usable = product > 1e-10 * y.square().sum(1)
+        s, y = s * usable[:, None], y * usable[:, None]
+        self._history.append((s, y, torch.where(usable, 1 / product, 0.0)))
+
+    def _downhill(self) -> Tensor:
+        """The two-loop recursion; pairs of zeros, of who stood still, drop out."""
+        q = self._gradient.clone()
+        scale = self.FIRST * self._norm(self._trial) / self._norm(q)
+        stack: list[Tensor] = []
+        for s, y, rho in reversed(self._history):
+            alpha = rho * (s * q).sum(1)
+            q -= alpha[:, None] * y
+            stack.append(alpha)
+        for _, y, rho in self._history:  # The newest usable pair of each sets its scale.
+            usable = rho > 0
+            scale = torch.where(usable, 1 / (rho * y.square().sum(1)).clamp_min(1e-30), scale)
+        q *= scale[:, None]
+        for (s, y, rho), alpha in zip(self._history, reversed(stack), strict=True):
+            beta = rho * (y * q).sum(1)
+            q += (alpha - beta)[:, None] * s
+        bound = self.LONGEST * self._norm(self._trial) / self._norm(q)
+        return -q * bound.clamp_max(1)[:, None]
+
+    @staticmethod
+    def _norm(x: Tensor) -> Tensor:
+        return x.norm(dim=1).clamp_min(1e-30)
+
+    def _unflat(self, flat: Tensor) -> list[Tensor]:
+        sizes = [shape.numel() for shape in self._shapes]
+        return [
+            x.unflatten(1, shape)
+            for x, shape in zip(flat.split(sizes, 1), self._shapes, strict=True)
+        ]
+
+
+def _flat(point: list[Tensor]) -> Float[Tensor, "n d"]:
+    return torch.cat([x.flatten(1) for x in point], 1)
+
+
+def _wide(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask per candidate in a shape that applies to all of its numbers."""
+    return mask.reshape(-1, *[1] * (like.ndim - 1))
