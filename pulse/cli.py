@@ -29,7 +29,6 @@ app = typer.Typer(
     name="pulse",
     help="Imagine high-resolution faces that downscale to a tiny one. They are imaginary people.",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
@@ -179,13 +178,20 @@ def _search(
 def _progress(name: str, steps: int) -> Iterator[Any]:
     """A live display on a terminal, a line now and then elsewhere; both on stderr."""
     console = Console(stderr=True)
+    last: State | None = None
     if not console.is_terminal:
 
         def line(state: State) -> None:
-            if state.step % PLAIN_EVERY == 0 or state.step == steps:
-                _say(f"{name}: step {state.step}/{steps}, best mse {_errors(state)}")
+            nonlocal last
+            if last is not None and last.step % PLAIN_EVERY == 0:
+                _say(f"{name}: step {last.step}/{steps}, best mse {_errors(last)}")
+            last = state
 
-        yield line
+        try:
+            yield line
+        finally:
+            if last is not None:
+                _say(f"{name}: ended at step {last.step}/{steps}, best mse {_errors(last)}")
         return
     columns = (
         TextColumn("{task.description}"),
@@ -198,9 +204,13 @@ def _progress(name: str, steps: int) -> Iterator[Any]:
         task: TaskID = progress.add_task(name, total=steps, errors="")
 
         def bar(state: State) -> None:
+            nonlocal last
+            last = state
             progress.update(task, completed=state.step, errors=_errors(state))
 
         yield bar
+        if last is not None:  # All candidates may be done before the last step.
+            progress.update(task, total=last.step, completed=last.step)
 
 
 def _errors(state: State) -> str:
@@ -269,7 +279,8 @@ def _complain(error: Exception) -> None:
 def main() -> int:
     """Run the command line; errors that a user can mend become one sentence and exit code 2."""
     try:
-        code = typer.main.get_command(app).main(standalone_mode=False)
+        arguments = sys.argv[1:] or ["--help"]
+        code = typer.main.get_command(app).main(arguments, standalone_mode=False)
     except (InputError, CheckpointError) as error:
         _complain(error)
         return 2

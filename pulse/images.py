@@ -51,12 +51,12 @@ def read_picture(path: Path) -> Picture:
         raise InputError(f"{path} does not exist; check the name.")
     try:
         with warnings.catch_warnings():
-            # Pillow's own limit is lower than ours and only warns.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            size = image.size
-            if size[0] * size[1] <= MAX_PIXELS:
-                return _plain(image)
+            # Pillow's own limit warns beside ours, and damaged EXIF is no reason to alarm people.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                size = image.size
+                if size[0] * size[1] <= MAX_PIXELS:
+                    return _plain(image)
     except Image.DecompressionBombError:
         raise InputError(
             f"{path} is too large; at most {MAX_PIXELS // 10**6} megapixels can be read: shrink it."

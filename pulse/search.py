@@ -8,7 +8,7 @@ cancel, stop; the last state is the answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -119,22 +119,29 @@ def search(
     degrade: Degradation,
     config: SearchConfig | None = None,
     prior: LatentPrior | None = None,
+    batch: int | None = None,
 ) -> Iterator[State]:
     """Search for pictures that `degrade` turns into the target, one per seed.
 
-    Candidates share batches but nothing else: each has its own random numbers and its own loss.
+    Candidates share nothing: each has its own random numbers, loss, and course. Drawn one at a time
+    they are the same to the last bit whoever else is searched for; drawn together they differ by
+    rounding, which a hundred steps amplify to visible differences.
 
     Args:
         target: what to match in [0, 1]; one for all candidates or one for each.
         seeds: one per candidate.
         degrade: HR -> LR on pictures in [0, 1].
         prior: of the generator, if it was fitted before.
+        batch: candidates drawn at once; None is one on a CPU, where more are not faster, and all
+            elsewhere.
 
     Yields:
         The state at the start and after every step; it ends early when all candidates are done.
     """
     config = config or SearchConfig()
     prior = prior or LatentPrior.fit(generator)
+    if batch is None:
+        batch = 1 if generator.device.type == "cpu" else len(seeds)
     target = target.to(generator.device).expand(len(seeds), *target.shape[-3:])
     v, noise = _start(generator, prior, target, seeds, degrade, config)
     searched, fixed = noise[: config.noise_layers], noise[config.noise_layers :]
@@ -142,52 +149,110 @@ def search(
         optimiser = SphericalAdam([v, *searched], config.lr, config.steps)
     else:
         optimiser = SphericalLBFGS([v, *searched])
-    goal = config.goal * config.tolerance
     active = torch.ones(len(seeds), dtype=torch.bool, device=generator.device)
     state: State | None = None
 
     for step in range(config.steps + 1):
         # Only the candidates that are not done are drawn.
-        point = [x[active].requires_grad_() for x in optimiser.point]
-        inputs = [*point[1:], *(x[active] for x in fixed)]
-        ws = prior.to_w(point[0])
-        images = (generator.synthesis(ws, inputs) + 1) / 2
-        error = squared_error(degrade(images), target[active])
-        loss = 100 * error.clamp_min(goal) + config.geocross * geocross(point[0])
-        gradients = torch.autograd.grad(loss.sum(), point)
-
-        sound = loss.isfinite()
-        with torch.no_grad():
-            # What counts is the picture that can be saved, so colours out of range do not.
-            images = images.clamp(0, 1).nan_to_num(0.0)
-            low = degrade(images)
-            error = torch.where(sound, squared_error(low, target[active]), torch.inf)
-        new = _Drawn(images, low, ws.detach(), [x.detach() for x in inputs], error)
-        state = _keep_best(state, step, config, active, sound, new)
+        parts = torch.nonzero(active).flatten().split(batch)
+        drawn = _join(
+            _draw(generator, prior, degrade, config, optimiser.point, fixed, target, part)
+            for part in parts
+        )
+        state = _keep_best(state, step, config, active, drawn)
         yield state
 
-        loss = active.new_zeros(len(seeds), dtype=loss.dtype).masked_scatter(active, loss.detach())
-        spread = [
-            x.new_zeros(len(seeds), *x.shape[1:]).index_put((active,), gradient)
-            for x, gradient in zip(point, gradients, strict=True)
-        ]
-        active = active.index_put((active,), sound)
+        active = active.index_put((active,), drawn.sound)
         if config.stop:
-            active = active & (state.best > goal)
+            active = active & (state.best > config.goal * config.tolerance)
         if not active.any():
             return
-        optimiser.step(loss, spread, active)
+        loss, gradients = drawn.spread(len(seeds))
+        optimiser.step(loss, gradients, active)
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What the active candidates are at one step; as in `State`."""
+    """Some candidates as they are at one step.
 
-    images: Tensor
-    low: Tensor
-    ws: Tensor
+    Attributes:
+        index: which they are.
+        images, low, ws, noise, error: as in `State`.
+        loss: what is minimised, and `gradients`, by the point that the optimiser moves.
+        sound: whether all is finite.
+    """
+
+    index: Int[Tensor, " k"]
+    images: Float[Tensor, "k 3 r r"]
+    low: Float[Tensor, "k 3 l l"]
+    ws: Float[Tensor, "k L w_dim"]
     noise: list[Tensor]
-    error: Float[Tensor, " active"]
+    error: Float[Tensor, " k"]
+    loss: Float[Tensor, " k"]
+    gradients: list[Tensor]
+    sound: Bool[Tensor, " k"]
+
+    def spread(self, count: int) -> tuple[Float[Tensor, " n"], list[Tensor]]:
+        """Loss and gradients for all `count` candidates, zero for those that are not here."""
+
+        def place(values: Tensor) -> Tensor:
+            return values.new_zeros(count, *values.shape[1:]).index_copy(0, self.index, values)
+
+        return place(self.loss), [place(gradient) for gradient in self.gradients]
+
+
+def _draw(
+    generator: Generator,
+    prior: LatentPrior,
+    degrade: Degradation,
+    config: SearchConfig,
+    point: list[Tensor],
+    fixed: list[Tensor],
+    target: Float[Tensor, "n 3 l l"],
+    index: Int[Tensor, " k"],
+) -> _Drawn:
+    """Draw and judge the candidates of `index` at their points."""
+    point = [x.detach()[index].requires_grad_() for x in point]
+    noise = [*point[1:], *(x[index] for x in fixed)]
+    target = target[index]
+    ws = prior.to_w(point[0])
+    images = (generator.synthesis(ws, noise) + 1) / 2
+    error = squared_error(degrade(images), target)
+    loss = 100 * error.clamp_min(config.goal * config.tolerance)
+    loss = loss + config.geocross * geocross(point[0])
+    gradients = torch.autograd.grad(loss.sum(), point)
+    with torch.no_grad():
+        sound = loss.isfinite()
+        # What counts is the picture that can be saved, so colours out of range do not.
+        images = images.clamp(0, 1).nan_to_num(0.0)
+        low = degrade(images)
+        error = torch.where(sound, squared_error(low, target), torch.inf)
+    noise = [x.detach() for x in noise]
+    return _Drawn(
+        index, images, low, ws.detach(), noise, error, loss.detach(), list(gradients), sound
+    )
+
+
+def _join(parts: Iterable[_Drawn]) -> _Drawn:
+    parts = list(parts)
+
+    def lists(name: str) -> list[Tensor]:
+        return [torch.cat(some) for some in zip(*(getattr(p, name) for p in parts), strict=True)]
+
+    def tensors(name: str) -> Tensor:
+        return torch.cat([getattr(p, name) for p in parts])
+
+    return _Drawn(
+        tensors("index"),
+        tensors("images"),
+        tensors("low"),
+        tensors("ws"),
+        lists("noise"),
+        tensors("error"),
+        tensors("loss"),
+        lists("gradients"),
+        tensors("sound"),
+    )
 
 
 def _keep_best(
@@ -195,7 +260,6 @@ def _keep_best(
     step: int,
     config: SearchConfig,
     active: Bool[Tensor, " n"],
-    sound: Bool[Tensor, " active"],
     new: _Drawn,
 ) -> State:
     """The next state: each candidate's best picture with the latents and error of the same step."""
@@ -203,15 +267,15 @@ def _keep_best(
         error, best = new.error, new.error
         images, low, ws, noise = new.images, new.low, new.ws, tuple(new.noise)
         best_step = torch.zeros_like(error, dtype=torch.int64)
-        overflowed = ~sound
+        overflowed = ~new.sound
     else:
         error = old.error.index_put((active,), new.error)
         # Errors below the goal count the same, and the last of those pictures is kept: it is the
         # one that GEOCROSS had most time to work on.
         goal = config.goal * config.tolerance
         better = new.error.clamp_min(goal) <= old.best[active].clamp_min(goal)
-        better = better & sound
-        which = (torch.nonzero(active).flatten()[better],)
+        better = better & new.sound
+        which = (new.index[better],)
         best = old.best.index_put(which, new.error[better])
         images = old.images.index_put(which, new.images[better])
         low = old.low.index_put(which, new.low[better])
@@ -220,7 +284,7 @@ def _keep_best(
             kept.index_put(which, x[better]) for kept, x in zip(old.noise, new.noise, strict=True)
         )
         best_step = old.best_step.index_put(which, torch.tensor(step, device=best.device))
-        overflowed = old.overflowed.index_put((active,), ~sound)
+        overflowed = old.overflowed.index_put((active,), ~new.sound)
     status = tuple(
         Status.FOUND
         if value <= config.tolerance

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylegan import Generator
+from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _same_start() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of data that is measured with but never shipped."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the data folder {SHARED} is not here")
+    return SHARED
+
+
+@pytest.fixture
+def tiny() -> Generator:
+    """A random StyleGAN2 of 32 pixels, small enough for any test."""
+    config = StyleGAN2Config(channels=(16, 16, 8, 8), z_dim=32, w_dim=32, mapping_layers=2)
+    generator = StyleGAN2(config).requires_grad_(False).eval()
+    for block in generator.blocks:
+        for conv in block.convs:  # type: ignore[union-attr]
+            conv.noise_strength.fill_(0.1)
+    z = torch.randn(1000, config.z_dim)
+    generator.w_mean.copy_(generator.mapping(z).mean(0))
+    return generator

@@ -1,0 +1,273 @@
+"""The command line as a person meets it: in a process of its own."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stylegan
+from stylegan.evaluate import samples
+
+ROOT = Path(__file__).parents[2]
+Done = subprocess.CompletedProcess[str]
+
+
+def pulse(*arguments: str | Path, cwd: Path) -> Done:
+    return subprocess.run(
+        [sys.executable, "-m", "pulse", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def drawn(size: int) -> Image.Image:
+    """A face of the embedded generator, downscaled: no real person, and certain to be findable."""
+    (pixels,) = list(samples(stylegan.load(stylegan.EMBEDDED), 1, seed=1))
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    return image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def face() -> Image.Image:
+    return drawn(16)
+
+
+def test_the_main_job(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    done = pulse("run", "face.png", "--steps", "100", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results" / "face"
+    record = json.loads((folder / "result.json").read_text())
+    assert record["lr_size"] == 16
+    assert record["generator"]["resolution"] == 128
+    assert len(record["candidates"]) == 4
+    assert "found" in [c["status"] for c in record["candidates"]]
+    for candidate in record["candidates"]:
+        with Image.open(folder / candidate["file"]) as image:
+            assert image.size == (128, 128)
+            low = np.array(image.resize((16, 16), Image.Resampling.BICUBIC), float) / 255
+        error = np.square(low - np.array(face, float) / 255).mean()
+        assert error == pytest.approx(candidate["mse"], rel=0.05)
+    assert str(Path("results/face/candidate-03.png")) in done.stdout
+    assert "imaginary" in done.stdout
+    # Nobody watches: plain lines, no control characters.
+    assert re.search(r"face\.png: step 0/100, best mse [\d. ]+", done.stderr)
+    assert re.search(r"face\.png: ended at step \d+/100, best mse [\d. ]+✓", done.stderr)
+    assert "\x1b" not in done.stderr
+
+
+def test_the_same_command_makes_the_same_picture(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    for folder in ("a", "b"):
+        done = pulse("run", "face.png", "-o", folder, "-n", "1", "--steps", "5", cwd=tmp_path)
+        assert done.returncode in (0, 1), done.stderr
+    one, two = (tmp_path / f / "face" / "candidate-00.png" for f in "ab")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_json_and_several_inputs(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "one.png")
+    drawn(256).save(tmp_path / "two.jpg")
+    arguments = ["--json", "-n", "2", "--steps", "1", "--preset", "paper", "--format", "webp"]
+    done = pulse("run", "one.png", "two.jpg", *arguments, "--seed", "0", cwd=tmp_path)
+    assert done.returncode == 1
+    records = json.loads(done.stdout)
+    assert [r["input"] for r in records] == ["one.png", "two.jpg"]
+    assert [r["lr_size"] for r in records] == [16, 16]
+    assert records[0]["config"]["preset"] == "paper"
+    assert records[0]["config"]["search"]["optimiser"] == "adam"
+    assert [c["seed"] for c in records[0]["candidates"]] == [0, 1]
+    assert {c["status"] for c in records[0]["candidates"]} == {"not_converged"}
+    assert (tmp_path / "results" / "two" / "candidate-01.webp").exists()
+
+
+def test_a_bad_input_does_not_stop_the_good_ones(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "good.png")
+    done = pulse("run", "bad.png", "good.png", "-n", "1", "--steps", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pulse: bad.png does not exist" in done.stderr
+    assert (tmp_path / "results" / "good" / "result.json").exists()
+
+
+GOOD: dict[str, Callable[[Image.Image, Path], object]] = {
+    "grey.png": lambda im, p: im.convert("L").save(p),
+    "alpha.png": lambda im, p: im.convert("RGBA").save(p),
+    "cmyk.jpg": lambda im, p: im.convert("CMYK").save(p),
+    "palette.gif": lambda im, p: im.convert("P").save(p),
+    "oblong.png": lambda im, p: im.resize((16, 24)).save(p),
+    "16bit.png": lambda im, p: Image.fromarray(np.array(im.convert("L"), np.uint16) * 257).save(p),
+    "frames.gif": lambda im, p: im.save(p, save_all=True, append_images=[im.rotate(90)]),
+    "turned.jpg": lambda im, p: _turned(im, p),
+}
+
+
+def _turned(image: Image.Image, path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=100, subsampling=0)
+
+
+def test_unusual_but_usable_inputs(face: Image.Image, tmp_path: Path) -> None:
+    for name, write in GOOD.items():
+        write(face, tmp_path / name)
+    done = pulse("run", *GOOD, "-n", "1", "--steps", "1", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    for name in GOOD:
+        assert (tmp_path / "results" / Path(name).stem / "candidate-00.png").exists()
+    assert "oblong.png: It is not square; the 16x16 pixels in the middle" in done.stderr
+    assert "frames.gif: It has 2 frames; only the first is used." in done.stderr
+    matched = np.array(Image.open(tmp_path / "results" / "turned" / "input.png"), int)
+    assert np.abs(matched - np.array(face, int)).mean() < 4
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing.png": (lambda p: None, "does not exist"),
+    "empty.png": (lambda p: p.write_bytes(b""), "is empty"),
+    "text.png": (lambda p: p.write_text("hello"), "not a picture of a known format"),
+    "folder": (lambda p: p.mkdir(), "is a folder"),
+    "cut.png": (lambda p: _cut(p), "is damaged"),
+    "dot.png": (lambda p: Image.new("RGB", (1, 1)).save(p), "1x1 pixels, too few"),
+    "wide.png": (lambda p: Image.new("RGB", (300, 200)).save(p), "crop it to a square"),
+    "huge.png": (lambda p: Image.new("1", (10_000, 10_000)).save(p), "at most 64 megapixels"),
+    "bomb.png": (lambda p: Image.new("1", (20_000, 20_000)).save(p), "at most 64 megapixels"),
+}
+
+
+def _cut(path: Path) -> None:
+    noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_unusable_inputs(name: str, tmp_path: Path) -> None:
+    write, message = BAD[name]
+    write(tmp_path / name)
+    refused(pulse("run", name, cwd=tmp_path), f"pulse: {name}", message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--generator", "nobody"], "No generator is named nobody"),
+        (["--generator", "face.png"], "not a safetensors file"),
+        (["--device", "abacus"], "'abacus' is not one of"),
+        (["--device", "cuda"], "no device cuda here"),
+        (["--steps", "0"], "--steps"),
+        (["--steps", "many"], "--steps"),
+        (["-n", "0"], "--candidates"),
+        (["--seed", "-1"], "--seed"),
+        (["--tolerance", "0"], "tolerance must be a positive number"),
+        (["--tolerance", "nan"], "tolerance must be a positive number"),
+        (["--lr-size", "0"], "--lr-size"),
+        (["--lr-size", "32"], "cannot be matched at 32"),
+        (["--preset", "magic"], "--preset"),
+        (["--format", "bmp"], "--format"),
+        (["--nonsense"], "--nonsense"),
+        (["-o", "face.png"], "cannot be made"),
+        (["-o", "face.png/deeper"], "cannot be made"),
+        (["-o", "/proc/nowhere"], "cannot be made"),
+        (["sub/face.jpg"], "would be written to the same folder"),
+    ],
+)
+def test_wrong_calls(arguments: list[str], message: str, face: Image.Image, tmp_path: Path) -> None:
+    if arguments[-1] == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    face.save(tmp_path / "face.png")
+    refused(pulse("run", "face.png", *arguments, cwd=tmp_path), "pulse: ", message)
+    assert not (tmp_path / "results" / "face").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_that_may_not_be_written(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    (tmp_path / "out").mkdir(mode=0o500)
+    refused(pulse("run", "face.png", "-o", "out", cwd=tmp_path), "pulse: ", "may not be written")
+
+
+def refused(done: Done, start: str, message: str) -> None:
+    """Exit code 2 and one plain sentence on stderr."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith(start)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_arguments_and_version(tmp_path: Path) -> None:
+    assert "run" in pulse(cwd=tmp_path).stdout
+    assert re.fullmatch(r"pulse \d+\.\d+\.\d+\n", pulse("--version", cwd=tmp_path).stdout)
+    shown = pulse("run", "--help", cwd=tmp_path).stdout
+    for option in ("--steps", "--seed", "--tolerance", "--lr-size", "--preset", "--json"):
+        assert option in shown
+
+
+def test_stopping_keeps_what_was_found(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    command = [sys.executable, "-u", "-m", "pulse", "run", "face.png", "-n", "2"]
+    process = subprocess.Popen(
+        [*command, "--steps", "100000", "--tolerance", "1e-9"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 25/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Stopped; what was found so far is written." in errors
+    assert "Traceback" not in errors
+    record = json.loads((tmp_path / "results" / "face" / "result.json").read_text())
+    assert record["interrupted"] is True
+    assert len(record["candidates"]) == 2
+    assert all(c["mse"] < 0.02 for c in record["candidates"])
+
+
+def test_a_person_who_watches_sees_a_bar(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pulse", "run", "face.png", "-n", "1", "--steps", "8"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+        stderr=slave,
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(slave)
+    seen = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # The other end is closed.
+            break
+        if not part:
+            break
+        seen += part
+    process.wait(timeout=60)
+    os.close(master)
+    text = seen.decode(errors="replace")
+    assert "8/8 steps" in text
+    assert "best mse" in text
+    assert "\x1b[" in text

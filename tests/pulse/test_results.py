@@ -1,0 +1,111 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pulse.degrade import Bicubic
+from pulse.images import to_tensor
+from pulse.results import SOURCE_TYPE, Format, Result, write_result
+from pulse.search import SearchConfig, Status
+from pulse.upscale import Face, UpscaleConfig, Upscaler
+from stylegan import Generator
+
+
+@pytest.fixture
+def result(tiny: Generator) -> Result:
+    upscaler = Upscaler(tiny, "tiny", "abc123")
+    face = Face(0, torch.rand(3, 8, 8), ("A note.",))
+    config = UpscaleConfig(3, 4, None, SearchConfig(steps=3, draws=2))
+    *_, state = upscaler.search(face, config)
+    return Result("in/face.png", face, state, config, "default", upscaler, 1.234)
+
+
+def test_files_and_record(result: Result, tmp_path: Path) -> None:
+    record = write_result(result, tmp_path / "face")
+    assert record == json.loads((tmp_path / "face" / "result.json").read_text())
+    names = {path.name for path in (tmp_path / "face").iterdir()}
+    candidates = {f"candidate-{i:02d}.png" for i in range(3)}
+    assert names == candidates | {"input.png", "comparison.png", "result.json"}
+    assert record["input"] == "in/face.png"
+    assert record["face"] == 0
+    assert record["lr_size"] == 8
+    assert record["seconds"] == 1.23
+    assert record["generator"] == {"name": "tiny", "sha256": "abc123", "resolution": 32}
+    assert record["notes"] == ["A note."]
+    assert [c["seed"] for c in record["candidates"]] == [4, 5, 6]
+    assert all(set(c) == {"file", "seed", "status", "mse", "step"} for c in record["candidates"])
+    assert record["config"]["search"]["steps"] == 3
+
+
+def test_the_error_is_that_of_the_saved_picture(result: Result, tmp_path: Path) -> None:
+    """Anyone can check it from the files alone, up to rounding to 8 bits."""
+    record = write_result(result, tmp_path)
+    wanted = to_tensor(Image.open(tmp_path / "input.png"))
+    for candidate in record["candidates"]:
+        image = to_tensor(Image.open(tmp_path / candidate["file"]))
+        error = (Bicubic(32, 8)(image) - wanted).square().mean().item()
+        assert error == pytest.approx(candidate["mse"], rel=0.02)
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_pictures_say_that_they_are_synthetic(
+    result: Result, format: Format, tmp_path: Path
+) -> None:
+    record = write_result(result, tmp_path, format)
+    for name in [record["candidates"][1]["file"], "comparison.png"]:
+        with Image.open(tmp_path / name) as image:
+            image.load()
+            xmp = image.info["XML:com.adobe.xmp" if name.endswith("png") else "xmp"]
+            xmp = xmp if isinstance(xmp, str) else xmp.decode()
+            assert f"<Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}<" in xmp
+            assert "imaginary person" in xmp
+            description = (
+                image.info["Description"] if name.endswith("png") else image.getexif()[0x010E]
+            )
+            assert "imaginary person" in description
+    file = record["candidates"][1]["file"]
+    with Image.open(tmp_path / file) as image:
+        if format == "png":
+            assert image.info["Seed"] == "5"
+            assert image.info["Steps"] == "3"
+            assert image.info["Generator"] == "tiny sha256:abc123"
+            assert float(image.info["MSE"]) == pytest.approx(
+                record["candidates"][1]["mse"], rel=0.01
+            )
+        else:
+            assert "Seed: 5; MSE:" in image.getexif()[0x010E]
+
+
+def test_candidates_of_a_larger_run_do_not_stay(result: Result, tmp_path: Path) -> None:
+    (tmp_path / "candidate-07.jpg").write_bytes(b"old")
+    (tmp_path / "mine.txt").write_bytes(b"keep")
+    write_result(result, tmp_path)
+    assert not (tmp_path / "candidate-07.jpg").exists()
+    assert (tmp_path / "mine.txt").exists()
+
+
+def test_an_overflowed_candidate_is_written_too(result: Result, tmp_path: Path) -> None:
+    state = result.state
+    broken = replace(
+        state,
+        best=torch.tensor([torch.inf, 0.1, 0.1]),
+        status=(Status.NONFINITE, *state.status[1:]),
+    )
+    record = write_result(replace(result, state=broken), tmp_path)
+    assert record["candidates"][0]["mse"] is None
+    assert record["candidates"][0]["status"] == "nonfinite"
+    json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_the_comparison_shows_the_candidates(result: Result, tmp_path: Path) -> None:
+    record = write_result(result, tmp_path)
+    with Image.open(tmp_path / "comparison.png") as image:
+        sheet = np.array(image, int)
+    with Image.open(tmp_path / record["candidates"][0]["file"]) as image:
+        first = np.array(image.resize((256, 256), Image.Resampling.BICUBIC), int)
+    assert sheet.shape[1] == 4 * 264 + 8
+    assert np.abs(sheet[8:264, 272:528] - first).max() <= 1

@@ -1,0 +1,68 @@
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from stylegan.dataset import DataError, load_pictures
+
+
+def png(colour: tuple[int, int, int], size: tuple[int, int] = (20, 20)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_reads_folders_and_zips_in_the_tables_order(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.png", png((10, 0, 0)))
+        archive.writestr("y.png", png((20, 0, 0)))
+        archive.writestr("notes.txt", "no picture")
+    (tmp_path / "z.png").write_bytes(png((30, 0, 0)))
+    (tmp_path / "t.csv").write_text("file,source\ny.png,s\nz.png,s\nx.png,s\nabsent.png,s\n")
+    train, held_out = load_pictures(tmp_path, 8, 1)
+    assert train.pixels[:, 0, 0, 0].tolist() == [20, 30]
+    assert held_out.pixels[:, 0, 0, 0].tolist() == [10]
+
+
+def test_rarer_sources_and_groups_are_drawn_more_often(tmp_path: Path) -> None:
+    rows = ["file,source,original"]
+    rows += [f"a{i}.png,big,p__{i}" for i in range(16)]
+    rows += [f"b{i}.png,small,q{i}__x" for i in range(4)]  # Digits make no groups.
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    for row in rows[1:]:
+        (tmp_path / row.split(",")[0]).write_bytes(png((1, 2, 3)))
+    train, _ = load_pictures(tmp_path, 8)
+    # The share of a stratum goes with the root of its size.
+    assert train.weights[:16].sum() == pytest.approx(4.0)
+    assert train.weights[16:].sum() == pytest.approx(2.0)
+    drawn = torch.multinomial(train.weights, 30_000, True)
+    assert (drawn >= 16).float().mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_takes_the_middle_square(tmp_path: Path) -> None:
+    image = Image.new("RGB", (60, 20), "red")
+    image.paste("blue", (20, 0, 40, 20))
+    image.save(tmp_path / "x.png")
+    image.save(tmp_path / "y.png")
+    train, _ = load_pictures(tmp_path, 8)
+    assert (train.pixels[0, 2, :, 1:-1] > 250).all()
+    assert (train.pixels[0, 0, :, 1:-1] < 5).all()
+
+
+def test_refuses_what_is_no_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a folder"):
+        load_pictures(tmp_path / "absent", 8)
+    with pytest.raises(DataError, match="holds 0 pictures"):
+        load_pictures(tmp_path, 8)
+    (tmp_path / "x.png").write_bytes(b"broken")
+    (tmp_path / "y.png").write_bytes(png((0, 0, 0)))
+    with pytest.raises(DataError, match=r"x\.png is not a picture"):
+        load_pictures(tmp_path, 8)
+
+
+def test_shared_faces(shared: Path) -> None:
+    with zipfile.ZipFile(shared / "faces" / "train-00.zip") as archive:
+        assert archive.namelist()[0].endswith(".webp")

@@ -1,0 +1,187 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import stylegan
+from stylegan.dataset import Pictures
+from stylegan.discriminator import Discriminator
+from stylegan.stylegan2 import StyleGAN2, upsample
+from stylegan.train import TrainConfig, Trainer, augment
+
+SMALL = TrainConfig(
+    resolution=16,
+    start_resolution=8,
+    images=64,
+    start_images=32,
+    channels=(8, 8, 8),
+    batch=8,
+    warmup_images=0,
+    precision="float32",
+)
+
+
+@pytest.fixture
+def pictures() -> Pictures:
+    return Pictures(torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8), torch.ones(20))
+
+
+def test_trains_through_both_resolutions(pictures: Pictures) -> None:
+    trainer = Trainer(SMALL)
+    before = trainer.generator.mapping_network.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    seen = [(p.resolution, p.images) for p in trainer.run(pictures, every=32)]
+    assert seen == [(8, 32), (16, 32), (16, 64)]
+    assert trainer.average.resolution == 16
+    after = trainer.generator.mapping_network.state_dict()
+    assert not torch.equal(after["layers.0.weight"], before["layers.0.weight"])
+    assert all(p.isfinite().all() for p in trainer.average.parameters())
+
+
+def test_both_gradients_are_those_of_separate_passes() -> None:
+    """One forward pass gives what StyleGAN2's two give on the same pictures."""
+    trainer = Trainer(TrainConfig(**{**SMALL.__dict__, "augment": 0.0}))
+    real = torch.rand(8, 3, 8, 8) * 2 - 1
+    captured: dict[str, list[torch.Tensor]] = {}
+
+    def capture(name: str, network: torch.nn.Module) -> None:
+        captured[name] = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+
+    trainer.generator_adam.step = lambda: capture("g", trainer.generator)  # type: ignore[method-assign]
+    trainer.discriminator_adam.step = lambda: capture("d", trainer.discriminator)  # type: ignore[method-assign]
+    rng = trainer.rng.get_state()
+    trainer._step(real)
+
+    trainer.rng.set_state(rng)
+    ws, noise = trainer._draw(len(real))
+    fake = trainer.generator.synthesis(ws, noise)
+    loss = F.softplus(-trainer.discriminator(fake)).mean()
+    expected = torch.autograd.grad(loss, list(trainer.generator.parameters()), allow_unused=True)
+    wanted = [g for g in expected if g is not None]
+    torch.testing.assert_close(captured["g"], wanted, atol=1e-6, rtol=1e-4)
+    loss = F.softplus(-trainer.discriminator(real)).mean()
+    loss = loss + F.softplus(trainer.discriminator(fake.detach())).mean()
+    wanted = list(torch.autograd.grad(loss, list(trainer.discriminator.parameters())))
+    torch.testing.assert_close(captured["d"], wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_growing_forgets_nothing(pictures: Pictures) -> None:
+    trainer = Trainer(SMALL)
+    z = torch.randn(4, trainer.generator.z_dim)
+    images = torch.rand(4, 3, 16, 16)
+
+    def draw(generator: StyleGAN2) -> torch.Tensor:
+        w = generator.mapping(z)
+        return generator.synthesis(w[:, None].expand(-1, generator.num_layers, -1), "zero")
+
+    coarse = draw(trainer.generator)
+    judged = trainer.discriminator(F.avg_pool2d(images, 2))
+    trainer.grow()
+    torch.testing.assert_close(draw(trainer.generator), upsample(coarse), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(trainer.discriminator(images), judged, atol=1e-5, rtol=1e-4)
+
+
+def test_a_resumed_training_is_the_same_training(pictures: Pictures, tmp_path: Path) -> None:
+    whole = Trainer(SMALL)
+    for progress in whole.run(pictures, every=16):
+        if progress.resolution == 16 and progress.images == 16:
+            whole.save(tmp_path)
+    resumed = Trainer(SMALL)
+    resumed.restore(tmp_path / "state.pt")
+    assert resumed.images == 16
+    for _ in resumed.run(pictures):
+        pass
+    for old, new in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):
+        torch.testing.assert_close(old, new)
+
+
+def test_groups_of_four_are_judged_apart() -> None:
+    judge = Discriminator((8, 8, 8))
+    images = torch.randn(8, 3, 16, 16)
+    torch.testing.assert_close(judge(images)[4:], judge(images[4:]), atol=1e-5, rtol=1e-4)
+
+
+def test_path_length_penalty_runs_and_is_finite(pictures: Pictures) -> None:
+    trainer = Trainer(TrainConfig(**{**SMALL.__dict__, "path_length": 2.0, "start_images": 64}))
+    last = list(trainer.run(pictures, every=64))[-1]
+    assert last.path_length > 0
+    assert torch.tensor(last.path_length).isfinite()
+
+
+def test_augmentation_leaves_some_pictures_alone_and_can_be_turned_off() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(200, 3, 16, 16)
+    assert augment(images, 0.0, rng) is images
+    same = (augment(images, 0.5, rng) - images).abs().amax((1, 2, 3)) < 1e-5
+    # Four independent operations at one half each leave a sixteenth of the pictures as they are.
+    assert 0.02 < same.float().mean() < 0.13
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolution": 64}, "draw 16 pixels"),
+        ({"start_resolution": 12}, "power of two"),
+        ({"batch": 6}, "multiple of four"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**{**SMALL.__dict__, **changes})
+
+
+@pytest.mark.slow
+def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for i in range(24):
+        Image.effect_noise((40, 30), 50 + i).convert("RGB").save(data / f"{i:02d}.png")
+    command = [sys.executable, "-m", "stylegan", "train", "--data", str(data), "--output"]
+    command += [str(tmp_path / "run"), "--resolution", "16", "--start-resolution", "8"]
+    command += ["--channels", "8,8,8", "--held-out", "4", "--start-images", "32", "--batch", "8"]
+    first = subprocess.run([*command, "--images", "32"], capture_output=True, text=True, check=True)
+    assert "20 pictures" in first.stdout
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"state.pt", "generator.safetensors", "log.jsonl", "16-00000032.png"}
+    again = subprocess.run([*command, "--images", "64"], capture_output=True, text=True, check=True)
+    assert "Going on at 16 pixels, 32 pictures." in again.stdout
+    generator = tmp_path / "run" / "generator.safetensors"
+    assert stylegan.load(generator).resolution == 16
+
+    command = [sys.executable, "-m", "stylegan", "evaluate", str(generator)]
+    measured = subprocess.run(
+        [*command, "--data", str(data), "--count", "8"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Frechet distance" in measured.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere", "--output", "x"], "nowhere is not a folder"),
+        (["--data", ".", "--output", "x", "--device", "abacus"], "no device abacus"),
+        (["--data", ".", "--output", "x", "--batch", "3"], "multiple of four"),
+        (["--data", "."], "Missing option"),
+    ],
+)
+def test_command_line_refuses_in_one_sentence(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stylegan", "train", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,42 @@
+"""Imports point one way (DESIGN: layout)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pulse", "stylegan", "align")
+MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
+ORDER = (
+    "__init__", "images", "degrade", "latent", "losses", "optimise", "search", "upscale", "results",
+    "cli", "__main__",
+)  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of all modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    for path in (ROOT / package).glob("**/*.py"):
+        others = {name.split(".")[0] for name in imported(path)} & set(PACKAGES)
+        assert others <= MAY_IMPORT[package] | {package}, path
+
+
+def test_modules_of_pulse_import_only_earlier_ones() -> None:
+    files = sorted((ROOT / "pulse").glob("*.py"))
+    assert {path.stem for path in files} == set(ORDER)
+    for path in files:
+        later = {f"pulse.{name}" for name in ORDER[ORDER.index(path.stem) :]}
+        assert not imported(path) & later, path
