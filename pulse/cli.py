@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -9,9 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ from pulse import __version__
 from pulse.images import InputError, read_picture
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
-from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from pulse.upscale import MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
 from stylegan import EMBEDDED, CheckpointError
 
 app = typer.Typer(
@@ -32,24 +32,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
-
-
-class Device(StrEnum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-
-class Preset(StrEnum):
-    DEFAULT = "default"
-    PAPER = "paper"
-
-
-class Kind(StrEnum):
-    PNG = "png"
-    JPG = "jpg"
-    WEBP = "webp"
 
 
 def _version(wanted: bool) -> None:
@@ -83,29 +65,32 @@ def run(
         int, typer.Option(min=0, max=2**62, help="Seed of the first candidate.")
     ] = UpscaleConfig.seed,
     generator: Annotated[str, typer.Option(help="Name or file of the generator.")] = EMBEDDED,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.AUTO,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
+    ] = "auto",
     tolerance: Annotated[
         float, typer.Option(help="Largest mean squared error, on [0, 1] at LR size, of a match.")
     ] = SearchConfig.tolerance,
     lr_size: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            min=MIN_LR_SIZE,
             help="Side in pixels at which to match. [default: a small picture's own size, else 16]",
             show_default=False,
         ),
     ] = UpscaleConfig.lr_size,
     preset: Annotated[
-        Preset, typer.Option(help="How to search; 'paper' is the publication's recipe.")
-    ] = Preset.DEFAULT,
-    format: Annotated[Kind, typer.Option(help="File format of the candidates.")] = Kind.PNG,
+        Literal["default", "paper"],
+        typer.Option(help="How to search; 'paper' is the publication's recipe."),
+    ] = "default",
+    format: Annotated[Format, typer.Option(help="File format of the candidates.")] = "png",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the records, and nothing else, on stdout.")
     ] = False,
 ) -> None:
     """Search for high-resolution faces that downscale to each input."""
     try:
-        search = replace(PRESETS[preset.value], steps=steps, tolerance=tolerance)
+        search = replace(PRESETS[preset], steps=steps, tolerance=tolerance)
         config = UpscaleConfig(candidates, seed, lr_size, search)
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -118,7 +103,8 @@ def run(
     for path in inputs:
         try:
             picture = read_picture(path)
-            upscaler = upscaler or Upscaler.load(generator, device.value)
+            if upscaler is None:
+                upscaler = _load(generator, device)
             found = find_faces(picture, lr_size, upscaler.generator.resolution, str(path))
         except InputError as error:
             _complain(error)
@@ -133,11 +119,11 @@ def run(
     matched = True
     for path, face in faces:
         assert upscaler is not None
-        result = _search(path, face, upscaler, config, preset.value)
+        result = _search(path, face, upscaler, config, preset)
         if result is None:
             break
         folder = output / (path.stem if face.index == 0 else f"{path.stem}-{face.index}")
-        record = _write(result, folder, format.value)
+        record = _write(result, folder, format)
         records.append(record)
         matched &= result.found
         if not as_json:
@@ -145,13 +131,22 @@ def run(
         if result.interrupted:
             break
     if as_json:
-        print(json.dumps(records, indent=2, ensure_ascii=False))
+        print(json.dumps(records, indent=2))
     elif records:
         print(NOTICE)
     if refused:
         raise typer.Exit(2)
     if len(records) < len(faces) or any(r["interrupted"] for r in records) or not matched:
         raise typer.Exit(1)
+
+
+def _load(generator: str, device: str) -> Upscaler:
+    """The generator, or the end of the run: without it no input can be used."""
+    try:
+        return Upscaler.load(generator, device)
+    except (InputError, CheckpointError) as error:
+        _complain(error)
+        raise typer.Exit(2) from error
 
 
 def _search(
@@ -278,6 +273,8 @@ def _complain(error: Exception) -> None:
 
 def main() -> int:
     """Run the command line; errors that a user can mend become one sentence and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # File names may hold anything.
     try:
         arguments = sys.argv[1:] or ["--help"]
         code = typer.main.get_command(app).main(arguments, standalone_mode=False)

@@ -120,7 +120,7 @@ def write_result(result: Result, folder: Path, format: Format = "png") -> dict[s
     write_bytes(folder / "input.png", _png(to_image(result.face.low)))
     facts = _facts(result, None)
     write_bytes(folder / "comparison.png", encode(_comparison(result, images), "png", facts))
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record, indent=2) + "\n"
     write_bytes(folder / "result.json", text.encode())
     for old in folder.glob("candidate-*.*"):
         if old.name not in files:

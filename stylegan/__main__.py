@@ -18,7 +18,7 @@ from stylegan.dataset import DataError, load_pictures
 from stylegan.evaluate import evaluate as measure
 from stylegan.memory import keep_freed_memory
 from stylegan.train import TrainConfig, Trainer
-from stylegan.zoo import EMBEDDED, load
+from stylegan.zoo import EMBEDDED, load, locate
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 SAVE_SECONDS = 180
@@ -62,6 +62,10 @@ def train(
         float, typer.Option(min=0, help="Weight of the path length penalty; the paper's is 2.")
     ] = TrainConfig.path_length,
     precision: Annotated[str, typer.Option(help="bfloat16 or float32.")] = TrainConfig.precision,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Begin with trained networks: 'faces', or the folder of another run."),
+    ] = None,
     held_out: Annotated[int, typer.Option(min=0, help=HELD_OUT)] = 300,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
@@ -88,6 +92,8 @@ def train(
         if (output / "state.pt").exists():
             trainer.restore(output / "state.pt")
             print(f"Going on at {trainer.generator.resolution} pixels, {trainer.images} pictures.")
+        elif start_from is not None:
+            trainer.start_from(*_trained(start_from))
     except (ValueError, OSError, RuntimeError) as error:
         raise DataError(str(error)) from error
     pictures, _ = load_pictures(data, resolution, held_out)
@@ -122,6 +128,14 @@ def evaluate(
     print(f"Frechet distance       {result.frechet:8.4f} {result.frechet_floor:8.4f}")
     print(f"detector, mean score   {result.score:8.3f} {result.score_faces:8.3f}")
     print(f"detector, share        {result.share:8.3f} {result.share_faces:8.3f}")
+
+
+def _trained(name: str) -> tuple[Path, Path]:
+    """Files of the generator and the discriminator to begin with."""
+    if name == EMBEDDED:
+        weights = locate(EMBEDDED)
+        return weights, weights.with_name("faces-discriminator.safetensors")
+    return Path(name) / "generator.safetensors", Path(name) / "discriminator.safetensors"
 
 
 def _device(name: str) -> torch.device:

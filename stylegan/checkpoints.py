@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from stylegan.discriminator import Discriminator
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 
 FORMAT = "pulse-generator-1"
@@ -32,17 +34,36 @@ def save(
         notes: what else to say in the metadata, for example how it was trained.
         dtype: type of the stored weights.
     """
-    tensors = {
-        k: v.detach().to("cpu", dtype).contiguous() for k, v in generator.state_dict().items()
-    }
     metadata = {
         **(notes or {}),
         "format": FORMAT,
         "family": "stylegan2",
         "config": json.dumps(asdict(generator.config)),
     }
+    _write(generator.state_dict(), path, metadata, dtype)
+
+
+def save_discriminator(discriminator: Discriminator, path: Path) -> None:
+    """Write the judge that a generator was trained with, for training to go on from both."""
+    _write(discriminator.state_dict(), path, {"format": "pulse-discriminator-1"}, torch.float16)
+
+
+def load_discriminator(discriminator: Discriminator, path: Path) -> None:
+    """Fill a judge of the same shape with what `save_discriminator` wrote."""
+    try:
+        tensors = load_file(path)
+        discriminator.load_state_dict({name: x.float() for name, x in tensors.items()})
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not a discriminator for such pictures.") from error
+
+
+def _write(
+    state: dict[str, Tensor], path: Path, metadata: dict[str, str], dtype: torch.dtype
+) -> None:
+    tensors = {name: x.detach().to("cpu", dtype).contiguous() for name, x in state.items()}
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, metadata)
+    temporary.chmod(0o644)
     os.replace(temporary, path)
 
 

@@ -22,7 +22,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from stylegan.checkpoints import save
+from stylegan.checkpoints import (
+    CheckpointError,
+    load_discriminator,
+    open_checkpoint,
+    save,
+    save_discriminator,
+)
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
 from stylegan.stylegan2 import Block, StyleGAN2, StyleGAN2Config
@@ -188,6 +194,19 @@ class Trainer:
         self.path_mean = state["path_mean"].to(self.device)
         self.rng.set_state(state["rng"])
 
+    def start_from(self, generator: Path, discriminator: Path) -> None:
+        """Begin with networks trained before instead of random ones; pictures count from zero."""
+        trained = open_checkpoint(generator)
+        if trained.config.channels != self.config.channels[: len(trained.config.channels)]:
+            raise CheckpointError(
+                f"{generator} has channels {trained.config.channels}; ask for the same ones."
+            )
+        while self.generator.resolution < trained.resolution:
+            self.grow()
+        self.generator.load_state_dict(trained.state_dict())
+        self.average.load_state_dict(trained.state_dict())
+        load_discriminator(self.discriminator, discriminator)
+
     def save(self, folder: Path) -> None:
         """Write the state and the averaged generator, each whole or not at all."""
         temporary = folder / "state.pt.part"
@@ -202,6 +221,7 @@ class Trainer:
             "training": json.dumps(asdict(self.config)),
         }
         save(exported, folder / "generator.safetensors", notes)
+        save_discriminator(self.discriminator, folder / "discriminator.safetensors")
 
     @torch.no_grad()
     def sample_sheet(self, path: Path, count: int = 100) -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import stylegan
+from stylegan import CheckpointError
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
 from stylegan.stylegan2 import StyleGAN2, upsample
@@ -99,6 +100,27 @@ def test_a_resumed_training_is_the_same_training(pictures: Pictures, tmp_path: P
         torch.testing.assert_close(old, new)
 
 
+def test_starting_from_trained_networks(pictures: Pictures, tmp_path: Path) -> None:
+    trained = Trainer(SMALL)
+    for _ in trained.run(pictures):
+        pass
+    trained.save(tmp_path)
+    files = tmp_path / "generator.safetensors", tmp_path / "discriminator.safetensors"
+    fresh = Trainer(SMALL)
+    fresh.start_from(*files)
+    assert (fresh.generator.resolution, fresh.images) == (16, 0)
+    images = torch.rand(4, 3, 16, 16)
+    expected = trained.discriminator(images)
+    # Weights are stored with half precision.
+    torch.testing.assert_close(fresh.discriminator(images), expected, atol=0.02, rtol=0.02)
+    for old, new in zip(trained.average.parameters(), fresh.generator.parameters(), strict=True):
+        torch.testing.assert_close(old, new.detach(), atol=0.2, rtol=1e-3)
+    with pytest.raises(CheckpointError, match="not a discriminator"):
+        fresh.start_from(files[0], files[0])
+    with pytest.raises(CheckpointError, match="ask for the same"):
+        Trainer(TrainConfig(**{**SMALL.__dict__, "channels": (8, 8, 4)})).start_from(*files)
+
+
 def test_groups_of_four_are_judged_apart() -> None:
     judge = Discriminator((8, 8, 8))
     images = torch.randn(8, 3, 16, 16)
@@ -146,7 +168,8 @@ def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
     first = subprocess.run([*command, "--images", "32"], capture_output=True, text=True, check=True)
     assert "20 pictures" in first.stdout
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"state.pt", "generator.safetensors", "log.jsonl", "16-00000032.png"}
+    networks = {"generator.safetensors", "discriminator.safetensors"}
+    assert names == networks | {"state.pt", "log.jsonl", "16-00000032.png"}
     again = subprocess.run([*command, "--images", "64"], capture_output=True, text=True, check=True)
     assert "Going on at 16 pixels, 32 pictures." in again.stdout
     generator = tmp_path / "run" / "generator.safetensors"
