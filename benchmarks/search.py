@@ -10,7 +10,7 @@ counts as in the paper: mean squared error on [0, 1] RGB at 16x16.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -128,7 +128,7 @@ def main(
     print("set      preset   number  faces  cands.  found  best    score share apart steps s/face")
     for name, small in targets(data, faces).items():
         for preset in presets.split(","):
-            config = SearchConfig(**{**PRESETS[preset].__dict__, "steps": steps})
+            config = replace(PRESETS[preset], steps=steps)
             row, images = measure(network, prior, small, config, candidates, meter)
             print(
                 f"{name:8} {preset:8} {len(small):6} {row.faces:6.1%} {row.candidates:6.1%} "

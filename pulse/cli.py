@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -22,7 +23,7 @@ from pulse import __version__
 from pulse.images import InputError, read_picture
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
-from pulse.upscale import MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from pulse.upscale import MAX_SEED, MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
 from stylegan import EMBEDDED, CheckpointError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
 
@@ -62,7 +64,7 @@ def run(
         int, typer.Option(min=1, max=1_000_000, help="Steps of the search.")
     ] = SearchConfig.steps,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**62, help="Seed of the first candidate.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first candidate.")
     ] = UpscaleConfig.seed,
     generator: Annotated[str, typer.Option(help="Name or file of the generator.")] = EMBEDDED,
     device: Annotated[
@@ -116,27 +118,37 @@ def run(
                 _say(f"{path}: {note}")
 
     records: list[dict[str, Any]] = []
-    matched = True
-    for path, face in faces:
-        assert upscaler is not None
-        result = _search(path, face, upscaler, config, preset)
-        if result is None:
-            break
-        folder = output / (path.stem if face.index == 0 else f"{path.stem}-{face.index}")
-        record = _write(result, folder, format)
-        records.append(record)
-        matched &= result.found
-        if not as_json:
-            _report(record, folder)
-        if result.interrupted:
-            break
-    if as_json:
-        print(json.dumps(records, indent=2))
-    elif records:
-        print(NOTICE)
+    complete = matched = True
+    try:
+        for path, face in faces:
+            assert upscaler is not None
+            folder = output / _folder_name(path, face.index)
+            try:
+                _check_output(folder)
+                result = _search(path, face, upscaler, config, preset)
+                if result is None:
+                    complete = False
+                    break
+                record = _write(result, folder, format)
+            except InputError as error:
+                _complain(error)
+                refused = True
+                continue
+            records.append(record)
+            matched &= result.found
+            if not as_json:
+                _report(record, folder)
+            if result.interrupted:
+                complete = False
+                break
+    finally:
+        if as_json:
+            print(json.dumps(records, indent=2))
+        elif records:
+            print(NOTICE)
     if refused:
         raise typer.Exit(2)
-    if len(records) < len(faces) or any(r["interrupted"] for r in records) or not matched:
+    if not (complete and matched):
         raise typer.Exit(1)
 
 
@@ -162,9 +174,16 @@ def _search(
                 show(state)
     except KeyboardInterrupt:
         interrupted = True
-        _say("Stopped; what was found so far is written.")
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise InputError(
+            f"There is too little memory to draw {path}: ask for fewer candidates with -n, or for "
+            "a smaller generator."
+        ) from error
     if state is None:
+        _say("Stopped before anything was found.")
         return None
+    if interrupted:
+        _say("Stopped; what was found so far is written.")
     seconds = time.monotonic() - start
     return Result(str(path), face, state, config, preset, upscaler, seconds, interrupted)
 
@@ -189,7 +208,7 @@ def _progress(name: str, steps: int) -> Iterator[Any]:
                 _say(f"{name}: ended at step {last.step}/{steps}, best mse {_errors(last)}")
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         TextColumn("{task.completed}/{task.total} steps"),
         TimeRemainingColumn(),
@@ -240,15 +259,22 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     print(f"{folder / 'comparison.png'}  shows them side by side")
 
 
+def _folder_name(path: Path, index: int) -> str:
+    """Where the results for a face go: the file's name without suffix, numbered after the first."""
+    stem = path.name if path.stem in (".", "..") else path.stem
+    return stem if index == 0 else f"{stem}-{index}"
+
+
 def _check_names(inputs: list[Path]) -> None:
-    stems: dict[str, Path] = {}
+    names: dict[str, Path] = {}
     for path in inputs:
-        if path.stem in stems:
+        name = _folder_name(path, 0)
+        if name in names:
             raise InputError(
-                f"{stems[path.stem]} and {path} would be written to the same folder "
-                f"{path.stem}; run them apart with different -o."
+                f"{names[name]} and {path} would be written to the same folder {name}; "
+                "run them apart with different -o."
             )
-        stems[path.stem] = path
+        names[name] = path
 
 
 def _check_output(folder: Path) -> None:
@@ -284,7 +310,7 @@ def main() -> int:
     except TyperException as error:
         _say(f"pulse: {error.format_message()}")
         return 2
-    except (KeyboardInterrupt, typer.Abort):
+    if code == INTERRUPTED:
         _say("pulse: stopped.")
         return 1
     return code if isinstance(code, int) else 0

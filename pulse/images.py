@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 MAX_PIXELS = 64_000_000
@@ -20,6 +21,21 @@ MAX_PIXELS = 64_000_000
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message says what is wrong and what to do."""
+
+
+# What Pillow raises over damaged files, depending on the format.
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
+
+# EXIF orientation (tag 0x0112) -> what makes it upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -45,9 +61,13 @@ def read_picture(path: Path) -> Picture:
     Raises:
         InputError: the file is missing, not a readable picture, or too large.
     """
-    if path.is_dir():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be looked up ({error.strerror}).") from error
+    if folder:
         raise InputError(f"{path} is a folder; give a picture file.")
-    if not path.exists():
+    if not there:
         raise InputError(f"{path} does not exist; check the name.")
     try:
         with warnings.catch_warnings():
@@ -66,8 +86,7 @@ def read_picture(path: Path) -> Picture:
         raise InputError(f"{path} {kind}; give a PNG, JPEG, WebP or similar file.") from None
     except PermissionError:
         raise InputError(f"{path} may not be read; check its permissions.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow reports damage in all of these ways, depending on the format.
+    except DAMAGE as error:
         raise InputError(f"{path} is damaged and cannot be read whole ({error}).") from error
     raise InputError(
         f"{path} has {size[0]}x{size[1]} pixels; at most {MAX_PIXELS // 10**6} megapixels can be "
@@ -82,13 +101,17 @@ def _plain(image: Image.Image) -> Picture:
         notes.append(f"It has {frames} frames; only the first is used.")
     profile = image.info.get("icc_profile")
     image.load()
-    image = ImageOps.exif_transpose(image)
+    turn = UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode == "F":
         raise ValueError("floating-point pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         # 16-bit grey, which Pillow would clip instead of scaling.
         values = np.asarray(image).astype(np.float64)
         image = Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8))
+    if image.mode == "RGB" and image.has_transparency_data:
+        image = image.convert("RGBA")  # A colour key, which would not outlive the next step.
     if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
         image = _to_srgb(image, profile)
     if image.has_transparency_data:
@@ -98,6 +121,13 @@ def _plain(image: Image.Image) -> Picture:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return Picture(image.convert("RGB"), tuple(notes))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except DAMAGE:
+        return 1  # Damaged EXIF beside sound pixels: upright is the best guess.
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -40,8 +40,9 @@ class LatentPrior:
                 count = min(10_000, samples - start)
                 z = torch.randn(count, generator.z_dim, generator=rng).to(generator.device)
                 parts.append(F.leaky_relu(generator.mapping(z), 1 / SLOPE))
-        x = torch.cat(parts).double()
-        return cls(x.mean(0).float(), x.std(0).clamp_min(1e-8).float())
+        x = torch.cat(parts).cpu().double()  # MPS has no float64.
+        mean, std = x.mean(0).float(), x.std(0).clamp_min(1e-8).float()
+        return cls(mean.to(generator.device), std.to(generator.device))
 
     def to_w(self, v: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
         return F.leaky_relu(v * self.std + self.mean, SLOPE)

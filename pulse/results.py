@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,7 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+OURS = re.compile(r"candidate-\d{2,}\.(png|jpg|webp)")
 TOOL = f"PULSE {__version__}"
 
 
@@ -112,7 +114,7 @@ def write_result(result: Result, folder: Path, format: Format = "png") -> dict[s
         The record, as in `result.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = [to_image(image.nan_to_num()) for image in result.state.images]
+    images = [to_image(image) for image in result.state.images]
     files = [f"candidate-{index:02d}.{format}" for index in range(len(images))]
     record = result.record(files)
     for file, image, candidate in zip(files, images, record["candidates"], strict=True):
@@ -122,19 +124,20 @@ def write_result(result: Result, folder: Path, format: Format = "png") -> dict[s
     write_bytes(folder / "comparison.png", encode(_comparison(result, images), "png", facts))
     text = json.dumps(record, indent=2) + "\n"
     write_bytes(folder / "result.json", text.encode())
-    for old in folder.glob("candidate-*.*"):
-        if old.name not in files:
+    for old in folder.iterdir():
+        if OURS.fullmatch(old.name) and old.name not in files:
             old.unlink()
     return record
 
 
 def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
     """What a picture says of itself, as name and text."""
+    name = result.upscaler.name.encode(errors="backslashreplace").decode()
     facts = {
         "Software": TOOL,
         "Description": NOTICE,
         "Synthetic": "yes",
-        "Generator": f"{result.upscaler.name} sha256:{result.upscaler.sha256}",
+        "Generator": f"{name} sha256:{result.upscaler.sha256}",
         "Steps": str(result.state.step),
         "Tolerance": f"{result.config.search.tolerance:g}",
     }
@@ -199,6 +202,6 @@ def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
     ):
         place(column, 0, image, f"seed {result.config.seed + column - 1}, imaginary", False)
         label = f"downscaled: {status.value.replace('_', ' ')}, mse {error:.2g}"
-        place(column, 1, to_image(own.nan_to_num()), label, True)
+        place(column, 1, to_image(own), label, True)
     draw.text((gap, sheet.height - caption - 2), NOTICE.split(". ")[0] + ".", "black", font)
     return sheet

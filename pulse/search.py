@@ -73,8 +73,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError("The search needs at least one step.")
-        if not 0 < self.tolerance < math.inf:
-            raise ValueError("The tolerance must be a positive number.")
+        if not 0 < self.tolerance <= 1:  # The largest error there can be.
+            raise ValueError("The tolerance must be a number above 0 and at most 1.")
 
 
 PAPER = SearchConfig(optimiser="adam", geocross=0.05, draws=0, goal=1.0, stop=False)
@@ -95,7 +95,7 @@ class State:
         noise: the noise inputs that drew it, each [n, 1, h, w].
         best: [n], the error of that picture.
         best_step: [n], the step that it was met at.
-        overflowed: [n], whether the candidate's numbers stopped being finite.
+        overflowed: [n], whether the candidate was given up because its numbers are not finite.
         status: [n], what would be said if the search stopped here.
     """
 
@@ -132,8 +132,8 @@ def search(
         seeds: one per candidate.
         degrade: HR -> LR on pictures in [0, 1].
         prior: of the generator, if it was fitted before.
-        batch: candidates drawn at once; None is one on a CPU, where more are not faster, and all
-            elsewhere.
+        batch: candidates drawn at once; None is one on a CPU, where more are hardly faster, and
+            16 elsewhere.
 
     Yields:
         The state at the start and after every step; it ends early when all candidates are done.
@@ -141,7 +141,7 @@ def search(
     config = config or SearchConfig()
     prior = prior or LatentPrior.fit(generator)
     if batch is None:
-        batch = 1 if generator.device.type == "cpu" else len(seeds)
+        batch = 1 if generator.device.type == "cpu" else 16
     target = target.to(generator.device).expand(len(seeds), *target.shape[-3:])
     v, noise = _start(generator, prior, target, seeds, degrade, config)
     searched, fixed = noise[: config.noise_layers], noise[config.noise_layers :]
@@ -162,11 +162,12 @@ def search(
         state = _keep_best(state, step, config, active, drawn)
         yield state
 
-        active = active.index_put((active,), drawn.sound)
+        active = active & ~state.overflowed
         if config.stop:
             active = active & (state.best > config.goal * config.tolerance)
         if not active.any():
             return
+        # Adam would carry an overflow along; the line search takes it back and steps shorter.
         loss, gradients = drawn.spread(len(seeds))
         optimiser.step(loss, gradients, active)
 
@@ -284,7 +285,9 @@ def _keep_best(
             kept.index_put(which, x[better]) for kept, x in zip(old.noise, new.noise, strict=True)
         )
         best_step = old.best_step.index_put(which, torch.tensor(step, device=best.device))
-        overflowed = old.overflowed.index_put((active,), ~new.sound)
+        overflowed = old.overflowed
+        if config.optimiser == "adam":
+            overflowed = overflowed.index_put((active,), ~new.sound)
     status = tuple(
         Status.FOUND
         if value <= config.tolerance
@@ -341,4 +344,4 @@ def _nearest(
         ws = prior.to_w(part)[:, None].expand(-1, generator.num_layers, -1)
         images = generator.synthesis(ws, [x.expand(len(ws), -1, -1, -1) for x in noise])
         errors.append(squared_error(degrade((images + 1) / 2), target))
-    return v[torch.cat(errors).argmin()].expand(generator.num_layers, -1)
+    return v[torch.cat(errors).nan_to_num(torch.inf).argmin()].expand(generator.num_layers, -1)

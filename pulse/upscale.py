@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 import stylegan
@@ -23,6 +24,7 @@ SMALL = 64
 LR_SIZE = 16
 """Size to which larger pictures are downscaled unless another is asked for."""
 MIN_LR_SIZE = 4
+MAX_SEED = 2**62
 NOTICE = (
     "An imaginary person, drawn by a generative network to match a small picture. "
     "It does not show, and cannot tell, who the small picture shows."
@@ -48,8 +50,8 @@ class UpscaleConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= 1000:
             raise ValueError("The number of candidates must be between 1 and 1000.")
-        if not 0 <= self.seed < 2**62:
-            raise ValueError("The seed must be a whole number from 0 to 2^62.")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"The seed must be a whole number from 0 to {MAX_SEED}.")
 
     @property
     def seeds(self) -> range:
@@ -113,8 +115,9 @@ def find_faces(
             f"{name} would be matched at {size} pixels, but the generator draws only {resolution}: "
             f"give --lr-size {LR_SIZE} or another generator."
         )
-    low = Bicubic(side, size)(to_tensor(image)).clamp(0, 1)
-    return [Face(0, low, tuple(notes))]
+    # Pillow's bicubic is that of `Bicubic`, on 8 bits and without a large picture as floats.
+    low = image.resize((size, size), Image.Resampling.BICUBIC)
+    return [Face(0, to_tensor(low), tuple(notes))]
 
 
 class Upscaler:

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -17,11 +17,12 @@ from stylegan.checkpoints import CheckpointError
 from stylegan.dataset import DataError, load_pictures
 from stylegan.evaluate import evaluate as measure
 from stylegan.memory import keep_freed_memory
-from stylegan.train import TrainConfig, Trainer
+from stylegan.train import DivergedError, TrainConfig, Trainer
 from stylegan.zoo import EMBEDDED, load, locate
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 SAVE_SECONDS = 180
+INTERRUPTED = 130  # What typer makes of Ctrl-C.
 HELD_OUT = "Pictures at the end of the table that training never sees."
 
 
@@ -61,7 +62,9 @@ def train(
     path_length: Annotated[
         float, typer.Option(min=0, help="Weight of the path length penalty; the paper's is 2.")
     ] = TrainConfig.path_length,
-    precision: Annotated[str, typer.Option(help="bfloat16 or float32.")] = TrainConfig.precision,
+    precision: Annotated[
+        Literal["bfloat16", "float32"], typer.Option(help="Type of the feature maps.")
+    ] = TrainConfig.precision,
     start_from: Annotated[
         str | None,
         typer.Option(help="Begin with trained networks: 'faces', or the folder of another run."),
@@ -72,13 +75,12 @@ def train(
     """Train a generator; the same command again goes on where it stopped."""
     keep_freed_memory()
     try:
-        counts = tuple(int(part) for part in channels.split(","))
         config = TrainConfig(
             resolution=resolution,
             start_resolution=start_resolution,
             images=images,
             start_images=start_images,
-            channels=counts,
+            channels=tuple(int(part) for part in channels.split(",")),
             batch=batch,
             lr=lr,
             r1=r1,
@@ -87,15 +89,18 @@ def train(
             path_length=path_length,
             precision=precision,
         )
-        trainer = Trainer(config, _device(device))
-        output.mkdir(parents=True, exist_ok=True)
-        if (output / "state.pt").exists():
-            trainer.restore(output / "state.pt")
-            print(f"Going on at {trainer.generator.resolution} pixels, {trainer.images} pictures.")
-        elif start_from is not None:
-            trainer.start_from(*_trained(start_from))
-    except (ValueError, OSError, RuntimeError) as error:
+    except ValueError as error:
         raise DataError(str(error)) from error
+    trainer = Trainer(config, _device(device))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{output} cannot be made ({error.strerror}).") from error
+    if (output / "state.pt").exists():
+        trainer.restore(output / "state.pt")
+        print(f"Going on at {trainer.generator.resolution} pixels, {trainer.images} pictures.")
+    elif start_from is not None:
+        trainer.start_from(*_trained(start_from))
     pictures, _ = load_pictures(data, resolution, held_out)
     print(f"{len(pictures)} pictures.", flush=True)
     saved = time.monotonic()
@@ -148,15 +153,19 @@ def _device(name: str) -> torch.device:
 def main() -> int:
     """Run the command line; errors that a user can mend become one sentence and exit code 2."""
     try:
-        code = typer.main.get_command(app).main(standalone_mode=False)
+        arguments = sys.argv[1:] or ["--help"]
+        code = typer.main.get_command(app).main(arguments, standalone_mode=False)
     except (DataError, CheckpointError) as error:
         print(f"stylegan: {error}", file=sys.stderr)
         return 2
+    except DivergedError as error:
+        print(f"stylegan: {error}", file=sys.stderr)
+        return 1
     except TyperException as error:
         print(f"stylegan: {error.format_message()}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stylegan: stopped.", file=sys.stderr)
+    if code == INTERRUPTED:
+        print("stylegan: stopped; the last checkpoint stays.", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
 

@@ -41,11 +41,9 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def draw(
-        self, count: int, rng: torch.Generator, replacement: bool = True
-    ) -> UInt8[Tensor, "count 3 r r"]:
-        """Draw pictures at random according to their weights."""
-        return self.pixels[torch.multinomial(self.weights, count, replacement, generator=rng)]
+    def draw(self, count: int, rng: torch.Generator) -> UInt8[Tensor, "count 3 r r"]:
+        """Draw different pictures at random according to their weights."""
+        return self.pixels[torch.multinomial(self.weights, count, generator=rng)]
 
 
 def load_pictures(folder: Path, resolution: int, held_out: int = 0) -> tuple[Pictures, Pictures]:
@@ -67,7 +65,11 @@ def load_pictures(folder: Path, resolution: int, held_out: int = 0) -> tuple[Pic
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give one that holds pictures or zip files.")
     strata = _strata(folder)
-    sources = dict(_files(folder))
+    sources: dict[str, Path | zipfile.Path] = {}
+    for name, source in _files(folder):
+        if name in sources:
+            raise DataError(f"{sources[name]} and {source} have the same name; rename one.")
+        sources[name] = source
     names = [name for name in strata if name in sources] or sorted(sources)
     if len(names) <= held_out + 1:
         raise DataError(
@@ -107,7 +109,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path | zipfile.Path]]:
         if path.suffix.lower() in SUFFIXES:
             yield path.relative_to(folder).as_posix(), path
         elif path.suffix.lower() == ".zip":
-            archive = zipfile.Path(path)
+            try:
+                archive = zipfile.Path(path)
+            except zipfile.BadZipFile as error:
+                raise DataError(f"{path} is not a zip file that can be read.") from error
             for member in archive.root.namelist():
                 if Path(member).suffix.lower() in SUFFIXES:
                     yield member, archive / member
@@ -116,7 +121,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path | zipfile.Path]]:
 def _decode(source: Path | zipfile.Path, resolution: int) -> UInt8[Tensor, "3 r r"]:
     try:
         image = Image.open(io.BytesIO(source.read_bytes())).convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{source} is not a picture that can be read.") from error
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -104,7 +104,7 @@ def samples(generator: Generator, count: int, seed: int = 0) -> Iterator[UInt8[T
 def evaluate(generator: Generator, faces: Pictures, count: int = 1000) -> Evaluation:
     """Compare samples with faces drawn as training draws them, `count` of each."""
     rng = torch.Generator().manual_seed(0)
-    drawn = faces.draw(2 * count, rng, replacement=False)
+    drawn = faces.draw(2 * count, rng)
     meter = FaceMeter()
     descriptors, scores = meter.measure_all(torch.stack(list(samples(generator, count))))
     real, real_scores = meter.measure_all(drawn[:count])

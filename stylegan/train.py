@@ -11,10 +11,12 @@ import copy
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,7 @@ from stylegan.checkpoints import (
     CheckpointError,
     load_discriminator,
     open_checkpoint,
+    read_metadata,
     save,
     save_discriminator,
 )
@@ -73,7 +76,7 @@ class TrainConfig:
     mixing: float = 0.5
     path_length: float = 0.0
     warmup_images: int = 2_000
-    precision: str = "bfloat16"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +92,8 @@ class TrainConfig:
             raise ValueError(
                 "The start resolution must be a power of two from 8 to the resolution."
             )
+        if self.precision not in ("bfloat16", "float32"):
+            raise ValueError("The precision must be bfloat16 or float32.")
         if self.batch < 4 or self.batch % 4:
             raise ValueError("The batch must be a multiple of four.")
 
@@ -112,6 +117,10 @@ class Progress:
     path_length: float
 
 
+class DivergedError(ArithmeticError):
+    """The networks' numbers are no longer finite; what was saved before is sound."""
+
+
 class Trainer:
     """Both networks, their optimisers and where training stands; `run` goes on from there."""
 
@@ -122,7 +131,8 @@ class Trainer:
         channels = config.channels[:levels]
         self.generator = StyleGAN2(StyleGAN2Config(channels=channels), self._precision)
         self.discriminator = Discriminator(channels)
-        self.images = 0
+        self.images = 0  # Shown at this resolution.
+        self.seen = 0  # Shown in all, also before `start_from`.
         self.path_mean = torch.zeros([], device=self.device)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
         self._prepare()
@@ -165,10 +175,12 @@ class Trainer:
         self.path_mean.zero_()
         self._prepare()
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         return {
+            "shape": self._shape(),
             "resolution": self.generator.resolution,
             "images": self.images,
+            "seen": self.seen,
             "generator": self.generator.state_dict(),
             "average": self.average.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -178,11 +190,35 @@ class Trainer:
             "rng": self.rng.get_state(),
         }
 
+    def _shape(self) -> dict[str, object]:
+        """What a saved state has to agree in with the settings that go on from it."""
+        config = self.config
+        return {
+            "resolution": config.resolution,
+            "start_resolution": config.start_resolution,
+            "channels": list(config.channels),
+        }
+
     def restore(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        """Go on from what `save` wrote.
+
+        Raises:
+            CheckpointError: the file is not such a state, or of other networks.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            shape = state["shape"]
+        except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as e:
+            raise CheckpointError(
+                f"{path} is not a training state that can be read; move it away to start anew."
+            ) from e
+        if shape != self._shape():
+            raise CheckpointError(
+                f"{path} was trained with {shape}; give the same, or another output folder."
+            )
         while self.generator.resolution < state["resolution"]:
             self.grow()
-        self.images = state["images"]
+        self.images, self.seen = state["images"], state["seen"]
         for name in (
             "generator",
             "average",
@@ -197,12 +233,19 @@ class Trainer:
     def start_from(self, generator: Path, discriminator: Path) -> None:
         """Begin with networks trained before instead of random ones; pictures count from zero."""
         trained = open_checkpoint(generator)
-        if trained.config.channels != self.config.channels[: len(trained.config.channels)]:
+        levels = len(trained.config.channels)
+        if trained.config != StyleGAN2Config(channels=self.config.channels[:levels]):
             raise CheckpointError(
-                f"{generator} has channels {trained.config.channels}; ask for the same ones."
+                f"{generator} has channels {trained.config.channels} and other sizes of its own; "
+                "ask for the same."
+            )
+        if self.generator.resolution > trained.resolution:
+            raise CheckpointError(
+                f"{generator} draws {trained.resolution} pixels; give that as start resolution."
             )
         while self.generator.resolution < trained.resolution:
             self.grow()
+        self.seen = int(read_metadata(generator).get("trained_images", "0"))
         self.generator.load_state_dict(trained.state_dict())
         self.average.load_state_dict(trained.state_dict())
         load_discriminator(self.discriminator, discriminator)
@@ -217,7 +260,8 @@ class Trainer:
         z = torch.randn(20_000, exported.z_dim, generator=rng, device=self.device)
         exported.w_mean.copy_(exported.mapping(z).mean(0))
         notes = {
-            "trained_images": str(self.images),
+            "trained_images": str(self.seen),
+            "trained_images_at_resolution": str(self.images),
             "training": json.dumps(asdict(self.config)),
         }
         save(exported, folder / "generator.safetensors", notes)
@@ -234,7 +278,7 @@ class Trainer:
             images.append(self.average.synthesis(ws).cpu())
         save_sheet(torch.cat(images), path)
 
-    def run(self, data: Pictures, every: int = 10_000) -> Iterator[Progress]:
+    def run(self, data: Pictures, every: int = 2_000) -> Iterator[Progress]:
         """Train to the end, reporting about every `every` pictures."""
         while True:
             resolution = self.generator.resolution
@@ -264,12 +308,18 @@ class Trainer:
             if self.config.path_length and step % PATH_INTERVAL == 0:
                 sums[3] = self._path_length_step()
             self.images += batch
+            self.seen += batch
             step += 1
             self._update_average()
             sums[:2] += logits.cpu() * batch
             if self.images // every > (self.images - batch) // every or self.images >= images:
                 shown = self.images - first
                 elapsed = time.monotonic() - start
+                if not sums.isfinite().all():
+                    raise DivergedError(
+                        f"Training diverged at {self.images} pictures of "
+                        f"{self.generator.resolution} pixels: go on with a lower learning rate."
+                    )
                 yield Progress(
                     self.generator.resolution,
                     self.images,
@@ -360,7 +410,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        half_life = max(min(self.config.ema_images, 0.1 * self.images), 1)
+        half_life = max(min(self.config.ema_images, 0.1 * self.seen), 1)
         weight = 1 - 0.5 ** (self.config.batch / half_life)
         pairs = zip(self.average.parameters(), self.generator.parameters(), strict=True)
         for old, new in pairs:

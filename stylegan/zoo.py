@@ -18,9 +18,13 @@ def locate(name: str | Path) -> Path:
     if name == EMBEDDED:
         return Path(__file__).parent / "weights" / "faces.safetensors"
     path = Path(name)
-    if path.is_dir():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be looked up ({error.strerror}).") from error
+    if folder:
         raise CheckpointError(f"{path} is a folder; give the generator's file inside it.")
-    if not path.exists():
+    if not there:
         raise CheckpointError(
             f"No generator is named {name} and there is no such file; "
             f"the embedded one is '{EMBEDDED}'."

@@ -104,16 +104,53 @@ def test_a_bad_input_does_not_stop_the_good_ones(face: Image.Image, tmp_path: Pa
     assert (tmp_path / "results" / "good" / "result.json").exists()
 
 
-GOOD: dict[str, Callable[[Image.Image, Path], object]] = {
-    "grey.png": lambda im, p: im.convert("L").save(p),
-    "alpha.png": lambda im, p: im.convert("RGBA").save(p),
-    "cmyk.jpg": lambda im, p: im.convert("CMYK").save(p),
-    "palette.gif": lambda im, p: im.convert("P").save(p),
-    "oblong.png": lambda im, p: im.resize((16, 24)).save(p),
-    "16bit.png": lambda im, p: Image.fromarray(np.array(im.convert("L"), np.uint16) * 257).save(p),
-    "frames.gif": lambda im, p: im.save(p, save_all=True, append_images=[im.rotate(90)]),
-    "turned.jpg": lambda im, p: _turned(im, p),
+Convert = Callable[[Image.Image], Image.Image]
+
+
+def same(image: Image.Image) -> Image.Image:
+    return image
+
+
+def grey(image: Image.Image) -> Image.Image:
+    return image.convert("L").convert("RGB")
+
+
+def white(image: Image.Image) -> Image.Image:
+    return Image.new("RGB", image.size, "white")
+
+
+# How a file is written, and what of the face must then be matched, up to 4 of 255.
+GOOD: dict[str, tuple[Callable[[Image.Image, Path], object], Convert]] = {
+    "grey.png": (lambda im, p: im.convert("L").save(p), grey),
+    "alpha.png": (lambda im, p: _transparent(im).save(p), white),
+    "cmyk.jpg": (lambda im, p: im.convert("CMYK").save(p, quality=100, subsampling=0), same),
+    "palette.gif": (lambda im, p: im.quantize(256).save(p), same),
+    "oblong.png": (lambda im, p: _framed(im).save(p), same),
+    "16bit.png": (lambda im, p: _deep(im).save(p), grey),
+    "frames.gif": (
+        lambda im, p: im.quantize(256).save(p, save_all=True, append_images=[grey(im)]),
+        same,
+    ),
+    "turned.jpg": (lambda im, p: _turned(im, p), same),
 }
+
+
+def _deep(image: Image.Image) -> Image.Image:
+    """Grey with 16 bits."""
+    return Image.fromarray(np.array(image.convert("L"), np.uint16) * 257)
+
+
+def _transparent(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    image.putalpha(0)
+    return image
+
+
+def _framed(image: Image.Image) -> Image.Image:
+    """The face with four black rows above and below."""
+    frame = Image.new("RGB", (16, 24))
+    frame.paste(image, (0, 4))
+    return frame
 
 
 def _turned(image: Image.Image, path: Path) -> None:
@@ -123,16 +160,18 @@ def _turned(image: Image.Image, path: Path) -> None:
 
 
 def test_unusual_but_usable_inputs(face: Image.Image, tmp_path: Path) -> None:
-    for name, write in GOOD.items():
+    for name, (write, _) in GOOD.items():
         write(face, tmp_path / name)
     done = pulse("run", *GOOD, "-n", "1", "--steps", "1", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr
-    for name in GOOD:
-        assert (tmp_path / "results" / Path(name).stem / "candidate-00.png").exists()
+    for name, (_, convert) in GOOD.items():
+        folder = tmp_path / "results" / Path(name).stem
+        assert (folder / "candidate-00.png").exists()
+        matched = np.array(Image.open(folder / "input.png"), int)
+        assert np.abs(matched - np.array(convert(face), int)).mean() < 4, name
+    assert "alpha.png: Its transparent parts were put on white." in done.stderr
     assert "oblong.png: It is not square; the 16x16 pixels in the middle" in done.stderr
     assert "frames.gif: It has 2 frames; only the first is used." in done.stderr
-    matched = np.array(Image.open(tmp_path / "results" / "turned" / "input.png"), int)
-    assert np.abs(matched - np.array(face, int)).mean() < 4
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -143,6 +182,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut.png": (lambda p: _cut(p), "is damaged"),
     "dot.png": (lambda p: Image.new("RGB", (1, 1)).save(p), "1x1 pixels, too few"),
     "wide.png": (lambda p: Image.new("RGB", (300, 200)).save(p), "crop it to a square"),
+    "n" * 300: (lambda p: None, "cannot be looked up"),
     "huge.png": (lambda p: Image.new("1", (10_000, 10_000)).save(p), "at most 64 megapixels"),
     "bomb.png": (lambda p: Image.new("1", (20_000, 20_000)).save(p), "at most 64 megapixels"),
 }
@@ -172,9 +212,11 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
         (["--steps", "many"], "--steps"),
         (["-n", "0"], "--candidates"),
         (["--seed", "-1"], "--seed"),
-        (["--tolerance", "0"], "tolerance must be a positive number"),
-        (["--tolerance", "nan"], "tolerance must be a positive number"),
-        (["--lr-size", "0"], "--lr-size"),
+        (["--tolerance", "0"], "tolerance must be a number above 0"),
+        (["--tolerance", "nan"], "tolerance must be a number above 0"),
+        (["--tolerance", "1e40"], "tolerance must be a number above 0"),
+        (["--lr-size", "3"], "--lr-size"),
+        (["--generator", "g" * 300], "cannot be looked up"),
         (["--lr-size", "32"], "cannot be matched at 32"),
         (["--preset", "magic"], "--preset"),
         (["--format", "bmp"], "--format"),
@@ -218,30 +260,66 @@ def test_no_arguments_and_version(tmp_path: Path) -> None:
         assert option in shown
 
 
-def test_stopping_keeps_what_was_found(face: Image.Image, tmp_path: Path) -> None:
-    face.save(tmp_path / "face.png")
-    command = [sys.executable, "-u", "-m", "pulse", "run", "face.png", "-n", "2"]
-    process = subprocess.Popen(
-        [*command, "--steps", "100000", "--tolerance", "1e-9"],
-        cwd=tmp_path,
+def started(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "pulse", *arguments],
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def test_stopping_keeps_what_was_found(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "one.png")
+    face.save(tmp_path / "two.png")
+    endless = ["--steps", "100000", "--tolerance", "1e-9", "-n", "2", "--json"]
+    process = started("run", "one.png", "two.png", *endless, cwd=tmp_path)
     assert process.stderr is not None
     for line in process.stderr:
         if "step 25/" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Stopped; what was found so far is written." in errors
     assert "Traceback" not in errors
-    record = json.loads((tmp_path / "results" / "face" / "result.json").read_text())
+    record = json.loads((tmp_path / "results" / "one" / "result.json").read_text())
+    assert json.loads(output) == [record]
     assert record["interrupted"] is True
     assert len(record["candidates"]) == 2
     assert all(c["mse"] < 0.02 for c in record["candidates"])
+    assert not (tmp_path / "results" / "two" / "result.json").exists()
+
+
+def test_stopping_at_any_moment_is_quiet(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    for wait in (1.0, 2.0, 3.0):
+        process = started("run", "face.png", "--tolerance", "1e-9", cwd=tmp_path)
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        if process.returncode == -signal.SIGINT:
+            continue  # Python itself was still starting.
+        assert process.returncode == 1
+        assert "topped" in errors
+
+
+def test_a_result_that_cannot_be_written_does_not_cost_the_others(
+    face: Image.Image, tmp_path: Path
+) -> None:
+    for name in ("one.png", "two.png", "...png"):
+        face.save(tmp_path / name, "PNG")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "one").write_text("in the way")
+    arguments = ["-o", "out", "-n", "1", "--steps", "1", "--json"]
+    done = pulse("run", "one.png", "two.png", "...png", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "out/one cannot be made" in done.stderr
+    assert [r["input"] for r in json.loads(done.stdout)] == ["two.png", "...png"]
+    assert (tmp_path / "out" / "...png" / "result.json").exists()
+    assert (tmp_path / "out" / "one").read_text() == "in the way"
 
 
 def test_a_person_who_watches_sees_a_bar(face: Image.Image, tmp_path: Path) -> None:

@@ -100,8 +100,26 @@ def test_colour_profiles_become_srgb(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image.save(tmp_path / "same.png", icc_profile=srgb)
     assert np.array(read_picture(tmp_path / "same.png").image)[0, 0].tolist() == [100, 150, 200]
+    swapped = srgb.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "swapped.png", icc_profile=swapped)
+    assert np.array(read_picture(tmp_path / "swapped.png").image)[0, 0].tolist() == [0, 255, 0]
     image.save(tmp_path / "broken.png", icc_profile=b"no profile")
     assert np.array(read_picture(tmp_path / "broken.png").image)[0, 0].tolist() == [100, 150, 200]
+
+
+def test_damaged_exif_beside_sound_pixels(ramp: Image.Image, tmp_path: Path) -> None:
+    for exif in (b"Exif\x00\x00", b"Exif\x00\x00garbage that is no TIFF", b"II*\x00\xff"):
+        ramp.save(tmp_path / "x.png", exif=exif)
+        assert np.array_equal(np.array(read_picture(tmp_path / "x.png").image), np.array(ramp))
+
+
+def test_a_colour_key_with_a_profile(tmp_path: Path) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.new("RGB", (2, 1), (9, 9, 9))
+    image.putpixel((1, 0), (0, 0, 255))
+    image.save(tmp_path / "x.png", transparency=(9, 9, 9), icc_profile=srgb)
+    pixels = np.array(read_picture(tmp_path / "x.png").image)
+    assert pixels[0].tolist() == [[255, 255, 255], [0, 0, 255]]
 
 
 def test_an_animation_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pulse.degrade import Bicubic
 from pulse.losses import squared_error
 from pulse.search import PAPER, PRESETS, SearchConfig, State, Status, search
 from stylegan import Generator, Noise
+from stylegan.stylegan2 import StyleGAN2
 
 SHORT = SearchConfig(steps=15, draws=8, goal=0.0)
 
@@ -102,7 +103,7 @@ def test_candidates_that_reach_the_goal_stop_and_the_search_ends(tiny: Generator
 def test_the_paper_takes_every_step_and_keeps_the_last_picture_in_tolerance(
     tiny: Generator,
 ) -> None:
-    config = replace(PAPER, steps=20, tolerance=10.0)
+    config = replace(PAPER, steps=20, tolerance=1.0)
     state = last(tiny, face(tiny, 8), [0, 1], Bicubic(32, 8), config)
     assert state.step == 20
     assert state.best_step.tolist() == [20, 20]
@@ -112,7 +113,7 @@ def test_statuses(tiny: Generator) -> None:
     target, degrade = face(tiny, 8), Bicubic(32, 8)
     missed = last(tiny, target, [0], degrade, replace(SHORT, steps=1, tolerance=1e-9))
     assert missed.status == (Status.NOT_CONVERGED,)
-    met = last(tiny, target, [0], degrade, replace(SHORT, steps=1, tolerance=10.0))
+    met = last(tiny, target, [0], degrade, replace(SHORT, steps=1, tolerance=1.0))
     assert met.status == (Status.FOUND,)
     assert all(status.advice.endswith(".") for status in Status)
 
@@ -134,14 +135,20 @@ class Overflowing:
 
 
 @pytest.mark.parametrize("config", [replace(SHORT, draws=0), replace(PAPER, steps=15)])
-def test_an_overflow_stops_that_candidate_only(config: SearchConfig, tiny: Generator) -> None:
+def test_an_overflow_touches_that_candidate_only(config: SearchConfig, tiny: Generator) -> None:
+    """Adam gives it up with its best so far; the line search takes the step back and goes on."""
     target, degrade = face(tiny, 8), Bicubic(32, 8)
     config = replace(config, tolerance=1e-9)
     broken = last(Overflowing(tiny, 5 * 3 + 1), target, [0, 1, 2], degrade, config)
     sound = last(tiny, target, [0, 1, 2], degrade, config)
-    assert broken.status == (Status.NOT_CONVERGED, Status.NONFINITE, Status.NOT_CONVERGED)
     assert broken.images.isfinite().all()
-    assert broken.best_step[1] <= 4
+    if config.optimiser == "adam":
+        assert broken.status[1] == Status.NONFINITE
+        assert broken.best_step[1] <= 4
+    else:
+        assert broken.status[1] == Status.NOT_CONVERGED
+        assert broken.best_step[1] > 5
+    assert broken.status[0] == broken.status[2] == Status.NOT_CONVERGED
     for i in (0, 2):
         assert torch.equal(broken.images[i], sound.images[i])
 
@@ -154,9 +161,28 @@ def test_an_overflow_from_the_start_is_reported(tiny: Generator) -> None:
     assert state.images.isfinite().all()
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"tolerance": 0.0}, {"tolerance": math.nan}])
+def test_a_draw_that_overflows_is_not_the_nearest(tiny: Generator) -> None:
+    config = replace(SHORT, steps=1)
+    state = last(Overflowing(tiny, 0), face(tiny, 8), [0], Bicubic(32, 8), config)
+    # The only batch of draws was lost, but not the candidate.
+    assert state.status == (Status.NOT_CONVERGED,)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(tiny: Generator) -> None:
+    assert isinstance(tiny, StyleGAN2)
+    target, degrade = face(tiny, 8), Bicubic(32, 8)
+    on_cpu = last(tiny, target, [0, 1], degrade, SHORT)
+    on_gpu = last(tiny.to("cuda"), target, [0, 1], degrade, SHORT)
+    assert on_gpu.images.device.type == "cuda"
+    torch.testing.assert_close(on_gpu.best.cpu(), on_cpu.best, rtol=0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"tolerance": 0.0}, {"tolerance": math.nan}, {"tolerance": 1e38}]
+)
 def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"at least one step|positive number"):
+    with pytest.raises(ValueError, match=r"at least one step|at most 1"):
         SearchConfig(**change)  # type: ignore[arg-type]
 
 

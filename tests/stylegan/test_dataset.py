@@ -38,8 +38,12 @@ def test_rarer_sources_and_groups_are_drawn_more_often(tmp_path: Path) -> None:
     # The share of a stratum goes with the root of its size.
     assert train.weights[:16].sum() == pytest.approx(4.0)
     assert train.weights[16:].sum() == pytest.approx(2.0)
-    drawn = torch.multinomial(train.weights, 30_000, True)
-    assert (drawn >= 16).float().mean() == pytest.approx(1 / 3, abs=0.02)
+    rng = torch.Generator().manual_seed(0)
+    train.pixels[16:] = 9
+    first = torch.cat([train.draw(1, rng) for _ in range(3000)])
+    assert (first[:, 0, 0, 0] == 9).float().mean() == pytest.approx(1 / 3, abs=0.05)
+    everyone = train.draw(20, rng)
+    assert (everyone[:, 0, 0, 0] == 9).sum() == 4
 
 
 def test_takes_the_middle_square(tmp_path: Path) -> None:
@@ -63,6 +67,20 @@ def test_refuses_what_is_no_data(tmp_path: Path) -> None:
         load_pictures(tmp_path, 8)
 
 
-def test_shared_faces(shared: Path) -> None:
-    with zipfile.ZipFile(shared / "faces" / "train-00.zip") as archive:
-        assert archive.namelist()[0].endswith(".webp")
+def test_refuses_damaged_zips_and_names_given_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK no zip")
+    with pytest.raises(DataError, match="not a zip file"):
+        load_pictures(tmp_path, 8)
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("x.png", png((10, 0, 0)))
+    with pytest.raises(DataError, match="have the same name"):
+        load_pictures(tmp_path, 8)
+
+
+@pytest.mark.slow
+def test_the_data_of_the_embedded_generator(shared: Path) -> None:
+    train, held_out = load_pictures(shared / "faces", 8, 300)
+    assert (len(train), len(held_out)) == (9664, 300)
+    # The rarest group is drawn most often.
+    assert train.weights.max() / train.weights.min() > 3

@@ -12,7 +12,7 @@ from stylegan import CheckpointError
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
 from stylegan.stylegan2 import StyleGAN2, upsample
-from stylegan.train import TrainConfig, Trainer, augment
+from stylegan.train import DivergedError, TrainConfig, Trainer, augment
 
 SMALL = TrainConfig(
     resolution=16,
@@ -127,11 +127,84 @@ def test_groups_of_four_are_judged_apart() -> None:
     torch.testing.assert_close(judge(images)[4:], judge(images[4:]), atol=1e-5, rtol=1e-4)
 
 
+def test_r1_is_gamma_half_the_squared_gradient() -> None:
+    """For D(x) = <a, x> the gradient by x is a, whatever x is."""
+    trainer = Trainer(TrainConfig(**{**SMALL.__dict__, "augment": 0.0, "r1": 0.5}))
+
+    class Linear(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.randn(3, 8, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * self.a).sum((1, 2, 3))
+
+    judge = Linear()
+    trainer.discriminator = judge  # type: ignore[assignment]
+    trainer.discriminator_adam.step = lambda: None  # type: ignore[method-assign]
+    penalty = trainer._r1_step(torch.randn(8, 3, 8, 8))
+    assert penalty == pytest.approx(judge.a.square().sum().item(), rel=1e-5)
+    assert judge.a.grad is not None
+    # d/da of gamma / 2 * |a|^2, times the interval of 16.
+    torch.testing.assert_close(judge.a.grad, 0.5 * 16 * judge.a.detach())
+
+
+def test_growing_and_going_on_keep_the_averaged_weights(pictures: Pictures) -> None:
+    trainer = Trainer(SMALL)
+    trainer.seen = 100_000
+    trainer.grow()
+    before = [p.clone() for p in trainer.average.parameters()]
+    trainer.average.const.fill_(5.0)
+    trainer._update_average()
+    assert trainer.average.const.mean() > 4.9
+    assert before[0].shape == trainer.average.const.shape
+
+
+def test_divergence_is_said_before_anything_is_saved(pictures: Pictures) -> None:
+    trainer = Trainer(SMALL)
+    trainer.generator.const.data.fill_(torch.nan)
+    with pytest.raises(DivergedError, match="lower learning rate"):
+        list(trainer.run(pictures, every=16))
+
+
+def test_a_state_of_other_networks_or_no_state_is_refused(tmp_path: Path) -> None:
+    Trainer(SMALL).save(tmp_path)
+    for change in ({"channels": (8, 8, 4)}, {"start_resolution": 16}):
+        with pytest.raises(CheckpointError, match="was trained with"):
+            Trainer(TrainConfig(**{**SMALL.__dict__, **change})).restore(tmp_path / "state.pt")
+    whole = (tmp_path / "state.pt").read_bytes()
+    for content in (b"", b"nothing", whole[: len(whole) // 2]):
+        (tmp_path / "state.pt").write_bytes(content)
+        with pytest.raises(CheckpointError, match="not a training state"):
+            Trainer(SMALL).restore(tmp_path / "state.pt")
+
+
 def test_path_length_penalty_runs_and_is_finite(pictures: Pictures) -> None:
     trainer = Trainer(TrainConfig(**{**SMALL.__dict__, "path_length": 2.0, "start_images": 64}))
     last = list(trainer.run(pictures, every=64))[-1]
     assert last.path_length > 0
     assert torch.tensor(last.path_length).isfinite()
+
+
+def test_path_length_is_that_of_equation_4() -> None:
+    """For images A ws the gradient of <images, y> by ws is A^T y: known without autograd."""
+    trainer = Trainer(TrainConfig(**{**SMALL.__dict__, "path_length": 2.0}))
+    generator = trainer.generator
+    matrix = torch.randn(3 * 8 * 8, generator.num_layers * generator.w_dim, requires_grad=True)
+
+    def synthesis(ws: torch.Tensor, noise: object) -> torch.Tensor:
+        return (ws.flatten(1) @ matrix.T).unflatten(1, (3, 8, 8))
+
+    generator.synthesis = synthesis  # type: ignore[method-assign,assignment]
+    trainer.generator_adam.step = lambda: None  # type: ignore[method-assign]
+    rng = trainer.rng.get_state()
+    penalty = trainer._path_length_step()
+    trainer.rng.set_state(rng)
+    trainer._draw(4)
+    y = torch.randn((4, 3, 8, 8), generator=trainer.rng).flatten(1) / 8
+    lengths = (y @ matrix).unflatten(1, (generator.num_layers, -1)).square().sum(2).mean(1).sqrt()
+    mean = 0.01 * lengths.mean()
+    assert penalty == pytest.approx((lengths - mean).square().mean().item(), rel=1e-4)
 
 
 def test_augmentation_leaves_some_pictures_alone_and_can_be_turned_off() -> None:
