@@ -28,6 +28,7 @@ from pulse.latent import LatentPrior
 from pulse.search import PRESETS, SearchConfig, State, search
 from stylegan.dataset import load_pictures
 from stylegan.evaluate import FaceMeter
+from stylegan.memory import keep_freed_memory
 
 LR_SIZE = 16
 
@@ -122,6 +123,7 @@ def main(
     sheets: Annotated[Path | None, typer.Option(help="Folder for sheets of all faces.")] = None,
 ) -> None:
     """Print the table."""
+    keep_freed_memory()
     network = stylegan.load(generator)
     prior = LatentPrior.fit(network)
     meter = FaceMeter()

@@ -25,6 +25,7 @@ from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
 from pulse.upscale import MAX_SEED, MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
 from stylegan import EMBEDDED, CheckpointError
+from stylegan.memory import keep_freed_memory
 
 app = typer.Typer(
     name="pulse",
@@ -154,6 +155,7 @@ def run(
 
 def _load(generator: str, device: str) -> Upscaler:
     """The generator, or the end of the run: without it no input can be used."""
+    keep_freed_memory()
     try:
         return Upscaler.load(generator, device)
     except (InputError, CheckpointError) as error:

@@ -85,7 +85,7 @@ class SphericalLBFGS:
     unchanged, which is right to first order.
     """
 
-    HISTORY = 30
+    HISTORY = 60
     FIRST = 0.05
     """Length of the first step, as a share of the point's norm."""
     LONGEST = 0.3

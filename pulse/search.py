@@ -64,7 +64,7 @@ class SearchConfig:
     tolerance: float = 1e-3
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     lr: float = 0.4
-    geocross: float = 0.005
+    geocross: float = 0.002
     noise_layers: int = 5
     draws: int = 64
     goal: float = 0.3
@@ -167,7 +167,6 @@ def search(
             active = active & (state.best > config.goal * config.tolerance)
         if not active.any():
             return
-        # Adam would carry an overflow along; the line search takes it back and steps shorter.
         loss, gradients = drawn.spread(len(seeds))
         optimiser.step(loss, gradients, active)
 
@@ -286,6 +285,7 @@ def _keep_best(
         )
         best_step = old.best_step.index_put(which, torch.tensor(step, device=best.device))
         overflowed = old.overflowed
+        # Adam would carry an overflow along; the line search takes it back and steps shorter.
         if config.optimiser == "adam":
             overflowed = overflowed.index_put((active,), ~new.sound)
     status = tuple(
