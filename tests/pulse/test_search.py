@@ -91,12 +91,12 @@ def test_no_global_randomness_is_touched(tiny: Generator) -> None:
 
 def test_candidates_that_reach_the_goal_stop_and_the_search_ends(tiny: Generator) -> None:
     target, degrade = face(tiny, 8), Bicubic(32, 8)
-    config = SearchConfig(steps=200, draws=8, tolerance=0.01, goal=0.5)
+    config = SearchConfig(steps=200, draws=8, tolerance=0.02, goal=0.5)
     states = list(search(tiny, target, [0, 1, 2], degrade, config))
     state = states[-1]
     assert state.step < 200
     assert state.status == (Status.FOUND,) * 3
-    assert (state.best <= 0.005).all()
+    assert (state.best <= 0.01).all()
     assert state.best_step.max() == state.step
 
 
