@@ -195,13 +195,13 @@ def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
 
     low = to_image(result.face.low)
     place(0, 0, low, f"input, {low.width}x{low.height}", True)
-    place(0, 1, low, "to be matched", True)
+    place(0, 1, low, "what each should downscale to", True)
     for column, (image, own, status, error) in enumerate(
         zip(images, result.state.low, result.state.status, result.state.best.tolist(), strict=True),
         1,
     ):
         place(column, 0, image, f"seed {result.config.seed + column - 1}, imaginary", False)
-        label = f"downscaled: {status.value.replace('_', ' ')}, mse {error:.2g}"
+        label = f"{status.value.replace('_', ' ')}, mse {error:.2g}"
         place(column, 1, to_image(own), label, True)
     draw.text((gap, sheet.height - caption - 2), NOTICE.split(". ")[0] + ".", "black", font)
     return sheet
