@@ -9,6 +9,7 @@ counts as in the paper: mean squared error on [0, 1] RGB at 16x16.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,9 +133,10 @@ def main(
         for preset in presets.split(","):
             config = replace(PRESETS[preset], steps=steps)
             row, images = measure(network, prior, small, config, candidates, meter)
+            found = "-" if math.isnan(row.found) else f"{row.found:5.2f}e-3"
             print(
                 f"{name:8} {preset:8} {len(small):6} {row.faces:6.1%} {row.candidates:6.1%} "
-                f"{row.found:5.2f}e-3 {row.best:5.2f}e-3 {row.score:5.2f} {row.share:5.3f} "
+                f"{found:>8} {row.best:5.2f}e-3 {row.score:5.2f} {row.share:5.3f} "
                 f"{row.apart:5.2f} {row.steps:5.1f} {row.seconds:5.2f}",
                 flush=True,
             )
