@@ -1,4 +1,8 @@
-"""Generators in files: safetensors whose metadata tells how to rebuild the network."""
+"""Generators in files: ours, which are safetensors, and those of other programs.
+
+Nothing in a file is ever executed. Ours say in their metadata how to rebuild the network; of the
+others `stylegan.foreign` reads it off the weights.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,27 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stylegan import archive
 from stylegan.discriminator import Discriminator
+from stylegan.foreign import Weights, translate
+from stylegan.source import merge
+from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+from stylegan.stylegan3 import LayerConfig, StyleGAN3, StyleGAN3Config
+from stylegan.unpickle import UnpickleError
+
+StyleGAN: TypeAlias = StyleGAN1 | StyleGAN2 | StyleGAN3
 
 FORMAT = "pulse-generator-1"
+W_SAMPLES = 10_000
+"""Latents whose mean is taken where a checkpoint does not have that of w."""
 
 
 class CheckpointError(ValueError):
@@ -23,7 +38,7 @@ class CheckpointError(ValueError):
 
 
 def save(
-    generator: StyleGAN2,
+    generator: StyleGAN,
     path: Path,
     notes: dict[str, str] | None = None,
     dtype: torch.dtype = torch.float16,
@@ -33,14 +48,20 @@ def save(
     Args:
         notes: what else to say in the metadata, for example how it was trained.
         dtype: type of the stored weights.
+
+    Raises:
+        CheckpointError: a weight is too large for the type.
     """
     metadata = {
         **(notes or {}),
         "format": FORMAT,
-        "family": "stylegan2",
+        "family": _FAMILIES[type(generator)],
         "config": json.dumps(asdict(generator.config)),
     }
     _write(generator.state_dict(), path, metadata, dtype)
+
+
+_FAMILIES = {StyleGAN1: "stylegan1", StyleGAN2: "stylegan2", StyleGAN3: "stylegan3"}
 
 
 def save_discriminator(discriminator: Discriminator, path: Path) -> None:
@@ -61,40 +82,137 @@ def _write(
     state: dict[str, Tensor], path: Path, metadata: dict[str, str], dtype: torch.dtype
 ) -> None:
     tensors = {name: x.detach().to("cpu", dtype).contiguous() for name, x in state.items()}
+    for name, x in tensors.items():
+        if not x.isfinite().all() and state[name].isfinite().all():
+            raise CheckpointError(f"The weight {name} is too large for {dtype}; use float32.")
     temporary = path.with_name(path.name + ".part")
-    save_file(tensors, temporary, metadata)
-    temporary.chmod(0o644)
-    os.replace(temporary, path)
+    try:
+        save_file(tensors, temporary, metadata)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a generator file says of itself: format, family, config and notes."""
+    """What a generator file of ours says of itself: format, family, config and notes."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a safetensors file that can be read.") from error
-    if metadata.get("format") != FORMAT or metadata.get("family") != "stylegan2":
+    if metadata.get("format") != FORMAT or metadata.get("family") not in _FAMILIES.values():
         raise CheckpointError(f"{path} is a safetensors file but not a generator of this program.")
     return metadata
 
 
 def open_checkpoint(
     path: Path, device: torch.device | str = "cpu", precision: torch.dtype = torch.float32
-) -> StyleGAN2:
+) -> StyleGAN:
     """Open a generator for inference: no gradients for its weights.
 
     Args:
+        path: a file, or a folder that holds one network in two files (see `files_of`).
         precision: type in which the feature maps are computed.
+
+    Raises:
+        CheckpointError: it is not a generator that can be opened.
     """
-    metadata = read_metadata(path)
+    files = files_of(path)
     try:
-        values = json.loads(metadata["config"])
-        config = StyleGAN2Config(**{**values, "channels": tuple(values["channels"])})
-        generator = StyleGAN2(config, precision)
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        generator.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        weights = _read_ours(path) if _is_safetensors(files[0]) else _read_foreign(files)
+        # The network is laid out without memory of its own and then takes the file's tensors, so
+        # a file that claims more than it holds fails before anything is allocated.
+        with torch.device("meta"):
+            generator = _build(weights.config, precision)
+        tensors = weights.tensors
+        if not weights.averaged:
+            tensors = {**tensors, "w_mean": torch.zeros(generator.w_dim)}
+        generator.load_state_dict(tensors, assign=True)
+    except UnpickleError as error:
+        raise CheckpointError(f"{path} cannot be opened as a generator: {error}.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path} names a network that its weights do not fit.") from error
-    return generator.requires_grad_(False).eval().to(device)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
+    generator.requires_grad_(False).eval()
+    if not weights.averaged:
+        rng = torch.Generator().manual_seed(0)
+        z = torch.randn(W_SAMPLES, generator.z_dim, generator=rng)
+        generator.w_mean.copy_(generator.mapping(z).mean(0))
+    return generator.to(device)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files of a generator: one, or PULSE's synthesis and mapping network.
+
+    The two are found beside each other, their names the same but for the words `synthesis` and
+    `mapping`; either of them or their folder may be given.
+
+    Raises:
+        CheckpointError: a folder does not hold such a pair.
+    """
+    if path.is_dir():
+        pairs = [
+            files for file in sorted(path.glob("*synthesis*")) if len(files := files_of(file)) == 2
+        ]
+        if len(pairs) != 1:
+            raise CheckpointError(
+                f"{path} is a folder with {len(pairs)} pairs of files named synthesis and mapping; "
+                "give the generator's file inside it."
+            )
+        return pairs[0]
+    for one, other in (("synthesis", "mapping"), ("mapping", "synthesis")):
+        beside = path.with_name(path.name.replace(one, other))
+        if one in path.name and beside.is_file():
+            return (path, beside) if one == "synthesis" else (beside, path)
+    return (path,)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins like safetensors: the length of a JSON object, and the object."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32
+
+
+def _read_foreign(files: tuple[Path, ...]) -> Weights:
+    content = archive.read(files[0])
+    if len(files) == 2:
+        content = merge(content, archive.read(files[1]))
+    return translate(content, archive.Tensors(sum(file.stat().st_size for file in files)))
+
+
+def _read_ours(path: Path) -> Weights:
+    metadata = read_metadata(path)
+    values = json.loads(metadata["config"])
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    return Weights(_config(metadata["family"], values), tensors, averaged=True)
+
+
+def _config(
+    family: str, values: dict[str, Any]
+) -> StyleGAN1Config | StyleGAN2Config | StyleGAN3Config:
+    """A configuration from its JSON, whose lists are tuples."""
+    if family == "stylegan3":
+        layers = tuple(
+            LayerConfig(**{**layer, "padding": tuple(layer["padding"])})
+            for layer in values["layers"]
+        )
+        return StyleGAN3Config(**{**values, "layers": layers})
+    values = {**values, "channels": tuple(values["channels"])}
+    return StyleGAN1Config(**values) if family == "stylegan1" else StyleGAN2Config(**values)
+
+
+def _build(
+    config: StyleGAN1Config | StyleGAN2Config | StyleGAN3Config, precision: torch.dtype
+) -> StyleGAN:
+    if isinstance(config, StyleGAN1Config):
+        return StyleGAN1(config, precision)
+    if isinstance(config, StyleGAN2Config):
+        return StyleGAN2(config, precision)
+    return StyleGAN3(config, precision)

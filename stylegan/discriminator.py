@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.stylegan2 import ACTIVATION_GAIN, LRELU_SLOPE, Linear
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear
 
 
 class Conv(nn.Module):

@@ -1,4 +1,4 @@
-"""StyleGAN2 with skip connections (Karras et al., CVPR 2020, arXiv 1912.04958), in plain torch.
+"""StyleGAN2 (Karras et al., CVPR 2020, arXiv 1912.04958), in plain torch.
 
 The weights are kept as the paper trains them (equalised learning rate: unit variance, scaled when
 used), so that one class serves training and inference.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,19 +17,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylegan.generator import Noise
-
-LRELU_SLOPE = 0.2
-ACTIVATION_GAIN = math.sqrt(2)
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, Mapping, check_ws
 
 
 @dataclass(frozen=True)
 class StyleGAN2Config:
-    """Everything that fixes the shapes of a StyleGAN2.
+    """Everything that fixes a StyleGAN2 but its weights.
 
     Attributes:
         channels: feature maps at 4, 8, 16, ... pixels; their number sets the resolution.
         mapping_layers: fully connected layers from z to w.
         mapping_lr: learning rate multiplier of the mapping network, which also scales its weights.
+        architecture: `skip` sums an RGB picture from every block, `resnet` adds a shortcut around
+            each block, `orig` does neither (section 4.1 of the paper).
+        conv_clamp: largest absolute value that leaves a layer, for half precision; None is any.
     """
 
     channels: tuple[int, ...] = (192, 192, 128, 96, 48, 24)
@@ -36,39 +38,12 @@ class StyleGAN2Config:
     w_dim: int = 256
     mapping_layers: int = 4
     mapping_lr: float = 0.01
+    architecture: Literal["skip", "resnet", "orig"] = "skip"
+    conv_clamp: float | None = None
 
     @property
     def resolution(self) -> int:
         return 2 ** (len(self.channels) + 1)
-
-
-class Linear(nn.Module):
-    """Fully connected layer with equalised learning rate."""
-
-    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, lr: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
-        self.bias = nn.Parameter(torch.full([outputs], bias / lr))
-        self.gain = lr / math.sqrt(inputs)
-        self.lr = lr
-
-    def forward(self, x: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
-        return F.linear(x, self.weight * self.gain, self.bias * self.lr)
-
-
-class Mapping(nn.Module):
-    """z -> w: normalise z to unit second moment, then fully connected layers with leaky ReLU."""
-
-    def __init__(self, config: StyleGAN2Config) -> None:
-        super().__init__()
-        widths = [config.z_dim] + [config.w_dim] * config.mapping_layers
-        self.layers = nn.ModuleList(Linear(i, o, lr=config.mapping_lr) for i, o in pairwise(widths))
-
-    def forward(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
-        x = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), LRELU_SLOPE) * ACTIVATION_GAIN
-        return x
 
 
 class StyledConv(nn.Module):
@@ -78,21 +53,27 @@ class StyledConv(nn.Module):
     paper shows that both are the same), so that a batch is one ordinary convolution.
     """
 
-    blur: Tensor
     noise: Tensor
 
-    def __init__(self, inputs: int, outputs: int, resolution: int, w_dim: int, up: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        resolution: int,
+        w_dim: int,
+        up: bool,
+        clamp: float | None = None,
+        gain: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.up = up
+        self.up, self.clamp = up, clamp
         self.affine = Linear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros([]))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
-        kernel = torch.outer(taps, taps).expand(outputs, 1, 4, 4).contiguous()
-        self.register_buffer("blur", kernel, persistent=False)
         self.gain = 1 / math.sqrt(inputs * 9)
+        self.output_gain = gain
 
     def forward(
         self,
@@ -101,33 +82,42 @@ class StyledConv(nn.Module):
         noise: Float[Tensor, "b 1 r r"] | None,
     ) -> Float[Tensor, "b o r r"]:
         style = self.affine(w)
+        if x.dtype == torch.float16:
+            # The product below would overflow. Demodulation takes any factor out again.
+            style = style / style.detach().abs().amax(1, keepdim=True).clamp_min(1e-8)
         weight = self.weight * self.gain
         # Equation 3: the factor that brings each output map back to unit standard deviation.
         demodulate = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
         # Leaky ReLU is positively homogeneous, so its gain can be applied before it for nothing.
-        scale = demodulate * ACTIVATION_GAIN
-        bias = self.bias * ACTIVATION_GAIN
+        gain = ACTIVATION_GAIN * self.output_gain
+        scale = demodulate * gain
+        bias = self.bias * gain
 
         x = x * style.to(x.dtype)[:, :, None, None]
         weight = weight.to(x.dtype)
         if self.up:
             x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            x = F.conv2d(x, self.blur.to(x.dtype), padding=1, groups=x.shape[1])
+            x = F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=1, groups=x.shape[1])
         else:
             x = F.conv2d(x, weight, padding=1)
         x = torch.addcmul(
             bias.to(x.dtype)[None, :, None, None], x, scale.to(x.dtype)[:, :, None, None]
         )
         if noise is not None:
-            x = x + (noise * (self.noise_strength * ACTIVATION_GAIN)).to(x.dtype)
-        return F.leaky_relu(x, LRELU_SLOPE)
+            x = x + (noise * (self.noise_strength * gain)).to(x.dtype)
+        x = F.leaky_relu(x, LRELU_SLOPE)
+        if self.clamp is not None:
+            limit = self.clamp * self.output_gain
+            x = x.clamp(-limit, limit)
+        return x
 
 
 class ToRGB(nn.Module):
     """1x1 convolution to RGB, modulated by w but not demodulated."""
 
-    def __init__(self, inputs: int, w_dim: int) -> None:
+    def __init__(self, inputs: int, w_dim: int, clamp: float | None = None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.affine = Linear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -138,28 +128,50 @@ class ToRGB(nn.Module):
     ) -> Float[Tensor, "b 3 r r"]:
         style = self.affine(w).to(x.dtype)[:, :, None, None]
         rgb = F.conv2d(x * style, (self.weight * self.gain).to(x.dtype))
-        return rgb.float() + self.bias[None, :, None, None]
+        rgb = rgb.float() + self.bias[None, :, None, None]
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
+
+
+class Shortcut(nn.Module):
+    """1x1 convolution around a block, which doubles the size."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.gain = math.sqrt(0.5 / inputs)
+
+    def forward(self, x: Float[Tensor, "b i h h"]) -> Float[Tensor, "b o r r"]:
+        return upsample(F.conv2d(x, (self.weight * self.gain).to(x.dtype)))
 
 
 class Block(nn.Module):
-    """One resolution: doubles the size (but at 4x4), convolves, gives its RGB for the skip."""
+    """One resolution: doubles the size (but at 4x4), convolves, gives its RGB if asked."""
 
-    def __init__(self, inputs: int | None, outputs: int, resolution: int, w_dim: int) -> None:
+    def __init__(
+        self, config: StyleGAN2Config, inputs: int | None, outputs: int, resolution: int
+    ) -> None:
         super().__init__()
-        convs = [StyledConv(outputs, outputs, resolution, w_dim, up=False)]
+        residual = config.architecture == "resnet" and inputs is not None
+        # The sum of two maps of unit variance is brought back to unit variance.
+        gain = math.sqrt(0.5) if residual else 1.0
+        w_dim, clamp = config.w_dim, config.conv_clamp
+        convs = [StyledConv(outputs, outputs, resolution, w_dim, False, clamp, gain)]
         if inputs is not None:
-            convs.insert(0, StyledConv(inputs, outputs, resolution, w_dim, up=True))
+            convs.insert(0, StyledConv(inputs, outputs, resolution, w_dim, True, clamp))
         self.convs = nn.ModuleList(convs)
-        self.to_rgb = ToRGB(outputs, w_dim)
+        self.shortcut = Shortcut(inputs, outputs) if residual and inputs is not None else None
+        shown = config.architecture == "skip" or resolution == config.resolution
+        self.to_rgb = ToRGB(outputs, w_dim, clamp) if shown else None
 
 
 class StyleGAN2(nn.Module):
     """A StyleGAN2 generator; meets `stylegan.Generator`.
 
-    `precision` is the type of the feature maps (float32 or bfloat16); styles, demodulation and the
-    RGB skip stay in float32.
+    `precision` is the type of the feature maps (float32, bfloat16 or float16); styles,
+    demodulation and the RGB skip stay in float32.
     """
 
+    family = "StyleGAN2"
     w_mean: Tensor
 
     def __init__(self, config: StyleGAN2Config, precision: torch.dtype = torch.float32) -> None:
@@ -169,11 +181,13 @@ class StyleGAN2(nn.Module):
         self.resolution = config.resolution
         self.z_dim, self.w_dim = config.z_dim, config.w_dim
         self.num_layers = 2 * len(config.channels)
-        self.mapping_network = Mapping(config)
+        self.mapping_network = Mapping(
+            config.z_dim, config.w_dim, config.mapping_layers, config.mapping_lr
+        )
         self.const = nn.Parameter(torch.randn(1, config.channels[0], 4, 4))
         inputs = (None, *config.channels)
         blocks = [
-            Block(i, o, 4 * 2**level, config.w_dim)
+            Block(config, i, o, 4 * 2**level)
             for level, (i, o) in enumerate(zip(inputs, config.channels, strict=False))
         ]
         self.blocks = nn.ModuleList(blocks)
@@ -191,23 +205,24 @@ class StyleGAN2(nn.Module):
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_layers, self.w_dim):
-            raise ValueError(
-                f"ws has shape {tuple(ws.shape)}; expected [batch, {self.num_layers}, {self.w_dim}]"
-            )
+        check_ws(ws, self.num_layers, self.w_dim)
         x = self.const.expand(len(ws), -1, -1, -1)
         x = x.to(self.precision, memory_format=torch.channels_last)
         rgb: Tensor | None = None
         index = 0
         for block in self.blocks:
             assert isinstance(block, Block)
+            around = None if block.shortcut is None else block.shortcut(x)
             for conv in block.convs:
                 assert isinstance(conv, StyledConv)
                 x = conv(x, ws[:, index], self._noise(conv, index, noise))
                 index += 1
-            # The RGB layer shares the w of the next block's first convolution.
-            new = block.to_rgb(x, ws[:, index])
-            rgb = new if rgb is None else upsample(rgb) + new
+            if around is not None:
+                x = around + x
+            if block.to_rgb is not None:
+                # The RGB layer shares the w of the next block's first convolution.
+                new = block.to_rgb(x, ws[:, index])
+                rgb = new if rgb is None else upsample(rgb) + new
         assert rgb is not None
         return rgb
 
@@ -216,6 +231,15 @@ class StyleGAN2(nn.Module):
         if noise is None:
             return conv.noise
         return None if isinstance(noise, str) else noise[index]
+
+
+@cache
+def _blur(channels: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "c 1 4 4"]:
+    """The paper's [1, 3, 3, 1] filter for every channel, with the gain of doubling the size."""
+    with torch.inference_mode(False):  # It is kept for calls in which gradients are wanted.
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+        kernel = torch.outer(taps, taps).to(device, dtype)
+        return kernel.expand(channels, 1, 4, 4).contiguous()
 
 
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2h 2w"]:

@@ -168,6 +168,7 @@ class Trainer:
             network.load_state_dict(old.state_dict(), strict=False)
             last = network.blocks[-1]
             assert isinstance(last, Block)
+            assert last.to_rgb is not None
             last.to_rgb.weight.data.zero_()
         self.generator, self.average = grown, averaged.to(self.device)
         self.discriminator = self.discriminator.grow()
@@ -233,6 +234,8 @@ class Trainer:
     def start_from(self, generator: Path, discriminator: Path) -> None:
         """Begin with networks trained before instead of random ones; pictures count from zero."""
         trained = open_checkpoint(generator)
+        if not isinstance(trained, StyleGAN2):
+            raise CheckpointError(f"{generator} is a {trained.family}; only StyleGAN2 is trained.")
         levels = len(trained.config.channels)
         if trained.config != StyleGAN2Config(channels=self.config.channels[:levels]):
             raise CheckpointError(
