@@ -200,8 +200,7 @@ class Tensors:
                 _, shape, dtype, fortran, data = value.state
                 return self._array(_sizes(shape), _dtype(dtype), fortran is True, data)
             if value.name in [f"{module}.scalar" for module in NUMPY] and value.args:
-                dtype, data = value.args
-                return self._array((), _dtype(dtype), False, data)
+                return self._array((), _dtype(value.args[0]), False, value.args[-1])
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError) as error:
             if isinstance(error, UnpickleError):
                 raise

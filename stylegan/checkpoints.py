@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stylegan import archive
 from stylegan.discriminator import Discriminator
-from stylegan.foreign import Weights, translate
+from stylegan.foreign import LARGEST, Config, Weights, translate
 from stylegan.source import merge
 from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -29,6 +29,8 @@ from stylegan.unpickle import UnpickleError
 StyleGAN: TypeAlias = StyleGAN1 | StyleGAN2 | StyleGAN3
 
 FORMAT = "pulse-generator-1"
+DEEPEST = 64
+"""Layers that a network may have; known ones have up to 18."""
 W_SAMPLES = 10_000
 """Latents whose mean is taken where a checkpoint does not have that of w."""
 
@@ -132,7 +134,7 @@ def open_checkpoint(
         generator.load_state_dict(tensors, assign=True)
     except UnpickleError as error:
         raise CheckpointError(f"{path} cannot be opened as a generator: {error}.") from error
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} names a network that its weights do not fit.") from error
@@ -194,9 +196,7 @@ def _read_ours(path: Path) -> Weights:
     return Weights(_config(metadata["family"], values), tensors, averaged=True)
 
 
-def _config(
-    family: str, values: dict[str, Any]
-) -> StyleGAN1Config | StyleGAN2Config | StyleGAN3Config:
+def _config(family: str, values: dict[str, Any]) -> Config:
     """A configuration from its JSON, whose lists are tuples."""
     if family == "stylegan3":
         layers = tuple(
@@ -208,9 +208,12 @@ def _config(
     return StyleGAN1Config(**values) if family == "stylegan1" else StyleGAN2Config(**values)
 
 
-def _build(
-    config: StyleGAN1Config | StyleGAN2Config | StyleGAN3Config, precision: torch.dtype
-) -> StyleGAN:
+def _build(config: Config, precision: torch.dtype) -> StyleGAN:
+    depth = len(config.layers if isinstance(config, StyleGAN3Config) else config.channels)
+    if not (0 < depth <= DEEPEST and 0 < config.mapping_layers <= DEEPEST):
+        raise ValueError("a network of so many layers would take for ever to lay out")
+    if not 0 < config.resolution <= LARGEST:
+        raise ValueError(f"pictures larger than {LARGEST} pixels")
     if isinstance(config, StyleGAN1Config):
         return StyleGAN1(config, precision)
     if isinstance(config, StyleGAN2Config):
