@@ -160,6 +160,7 @@ class StyleGAN2(nn.Module):
     RGB skip stay in float32.
     """
 
+    family = "StyleGAN2"
     w_mean: Tensor
 
     def __init__(self, config: StyleGAN2Config, precision: torch.dtype = torch.float32) -> None:
