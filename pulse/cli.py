@@ -158,9 +158,9 @@ def _load(generator: str, device: str) -> Upscaler:
     """The generator, or the end of the run: without it no input can be used."""
     keep_freed_memory()
     try:
-        for model in zoo.MODELS:
-            if model.name == generator:
-                models_cli.fetch_shown(model)
+        model = zoo.find(generator)
+        if model is not None and not zoo.is_here(model):
+            models_cli.fetch_shown(model)
         return Upscaler.load(generator, device)
     except (InputError, CheckpointError) as error:
         _complain(error)

@@ -47,7 +47,7 @@ def list_models(as_json: Json = False) -> None:
         print(json.dumps([_facts(model) for model in zoo.MODELS], indent=2))
         return
     heads = ("name", "pixels", "draws", "size", "here", "licence")
-    rows = [heads]
+    rows: list[tuple[str, ...]] = [heads]
     for model in zoo.MODELS:
         here = "yes" if zoo.is_here(model) else "no"
         rows.append(
@@ -57,6 +57,9 @@ def list_models(as_json: Json = False) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
+    for model in zoo.MODELS:
+        if model.note:
+            print(f"{model.name}: {model.note}")
 
 
 @app.command()
@@ -65,7 +68,12 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch generators, so that they are here when there is no connection."""
-    models = [zoo.find(name) for name in names]
+    models: list[Model] = []
+    for name in names:
+        model = zoo.find(name)
+        if model is None:
+            raise zoo.unknown(name)
+        models.append(model)
     got: list[dict[str, Any]] = []
     try:
         for model in models:
@@ -84,7 +92,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Describe a generator; one that is not here is not fetched for it."""
-    model = next((model for model in zoo.MODELS if model.name == name), None)
+    model = zoo.find(name)
     facts = {} if model is None else _facts(model)
     if model is None or zoo.is_here(model):
         facts |= _inside(zoo.locate(name))
@@ -92,12 +100,16 @@ def info(
         print(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        if isinstance(value, bool):
-            shown = "yes" if value else "no"
-        elif key.endswith("bytes"):
-            shown = f"{value} ({value / 1e6:.1f} MB)"
-        print(f"{key.replace('_', ' '):<14}{shown}")
+        if value not in ("", []):
+            print(f"{key.replace('_', ' '):<14}{_shown(key, value)}")
+
+
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value} ({_megabytes(value)})" if key.endswith("bytes") else str(value)
 
 
 def fetch_shown(model: Model) -> Path:
@@ -105,6 +117,8 @@ def fetch_shown(model: Model) -> Path:
     if zoo.is_here(model):
         return zoo.fetch(model)
     _say(f"Fetching {model.name}, {_size(model)}. Licence: {model.licence}.")
+    if model.note:
+        _say(model.note)
     with _progress() as show:
         return zoo.fetch(model, show)
 
@@ -150,6 +164,7 @@ def _facts(model: Model) -> dict[str, Any]:
         "resolution": model.resolution,
         "draws": model.draws,
         "licence": model.licence,
+        "note": model.note,
         "addresses": [zoo.address(file) for file in model.files],
         "path": str(zoo.path_of(model)),
         "here": here,

@@ -15,7 +15,7 @@ say."""
 TIMEOUT = (15.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
 PAUSE = 0.5  # Seconds before a lost connection is tried again.
-BLOCK = 2**18
+BLOCK = 2**15  # Bytes; what came of a block that was cut is fetched again.
 
 
 class DownloadError(Exception):

@@ -48,6 +48,7 @@ class Model:
         resolution: side of its pictures in pixels.
         draws: what its pictures show.
         files: what to fetch; none for the generator that is embedded.
+        note: what else to know before fetching it, one sentence.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Model:
     draws: str
     licence: str
     files: tuple[RemoteFile, ...]
+    note: str = ""
 
 
 NVIDIA = "NVIDIA Source Code License: non-commercial, for research or evaluation only"
@@ -95,7 +97,6 @@ MODELS = (
     _nvidia(_SG3, "stylegan3-t-ffhqu-256x256.pkl", 256, _UNALIGNED, 280_000_000),
     _nvidia(_SG3, "stylegan3-r-ffhqu-256x256.pkl", 256, _UNALIGNED, 220_000_000),
     _nvidia(_ADA, "ffhq.pkl", 1024, "faces", 380_000_000, "stylegan2-ada-ffhq-1024"),
-    # The networks of PULSE's authors, converted from NVIDIA's StyleGAN.
     Model(
         "stylegan1-ffhq-1024",
         1024,
@@ -105,16 +106,26 @@ MODELS = (
             RemoteFile(f"{_DRIVE}1TCViX1YpQyRsklTVYEJwdbmK91vklCo8", "synthesis.pt", 100_000_000),
             RemoteFile(f"{_DRIVE}14R6iHGf5iuVx3DMNsACAl7eBr7Vdpd0k", "mapping.pt", 8_400_000),
         ),
+        "NVIDIA's StyleGAN as PULSE's authors converted it; on Google Drive, often over its quota.",
     ),
 )
 
 
-def find(name: str) -> Model:
-    """The model of that name; CheckpointError names those that are spelt alike."""
-    for model in MODELS:
-        if model.name == name:
-            return model
-    raise CheckpointError(f"No generator is named {name}; {_suggest(name)}")
+def find(name: str | Path) -> Model | None:
+    """The model of exactly that name, if there is one."""
+    return next((model for model in MODELS if model.name == name), None)
+
+
+def unknown(name: str) -> CheckpointError:
+    """What to say of a name that is neither a model's nor a file's, with those spelt alike."""
+    names = [model.name for model in MODELS]
+    close = [known for known in names if name.lower() in known]
+    close = close or difflib.get_close_matches(name.lower(), names, n=4, cutoff=0.5)
+    nearest = f" (nearest: {', '.join(close[:4])})" if close else ""
+    return CheckpointError(
+        f"No generator is named {name}, nor is there such a file: `pulse models` lists "
+        f"them{nearest}; the embedded one is '{EMBEDDED}'."
+    )
 
 
 def path_of(model: Model) -> Path:
@@ -265,9 +276,9 @@ def locate(name: str | Path) -> Path:
 
     A model that is not in the cache is fetched; `fetch` tells of its progress.
     """
-    for model in MODELS:
-        if model.name == name:
-            return fetch(model)
+    model = find(name)
+    if model is not None:
+        return fetch(model)
     path = Path(name)
     try:
         folder, there = path.is_dir(), path.exists()
@@ -276,18 +287,8 @@ def locate(name: str | Path) -> Path:
     if folder and not (path / "synthesis.pt").exists():
         raise CheckpointError(f"{path} is a folder; give the generator's file inside it.")
     if not there:
-        raise CheckpointError(
-            f"No generator is named {name} and there is no such file; {_suggest(str(name))}"
-        )
+        raise unknown(str(name))
     return path
-
-
-def _suggest(name: str) -> str:
-    names = [model.name for model in MODELS]
-    close = [known for known in names if name.lower() in known]
-    close = close or difflib.get_close_matches(name.lower(), names, n=4, cutoff=0.5)
-    nearest = f" (nearest: {', '.join(close[:4])})" if close else ""
-    return f"`pulse models` lists them{nearest}; the embedded one is '{EMBEDDED}'."
 
 
 def load(
