@@ -23,7 +23,16 @@ from pulse import __version__, models_cli
 from pulse.images import InputError, read_picture
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
-from pulse.upscale import MAX_SEED, MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from pulse.upscale import (
+    MAX_SEED,
+    MIN_LR_SIZE,
+    NOTICE,
+    Face,
+    UpscaleConfig,
+    Upscaler,
+    choose_device,
+    find_faces,
+)
 from stylegan import EMBEDDED, CheckpointError, zoo
 from stylegan.memory import keep_freed_memory
 
@@ -160,6 +169,7 @@ def _load(generator: str, device: str) -> Upscaler:
     try:
         model = zoo.find(generator)
         if model is not None and not zoo.is_here(model):
+            choose_device(device)  # So that a wrong one is known before a long download.
             models_cli.fetch_shown(model)
         return Upscaler.load(generator, device)
     except (InputError, CheckpointError) as error:

@@ -38,25 +38,31 @@ def download(url: str, part: Path, progress: Progress | None = None) -> None:
         DownloadError: the server cannot be reached or does not give the file.
         OSError: `part` cannot be written.
     """
-    furthest = _size(part)
+    furthest = held(part)
     while True:
         try:
             _transfer(url, part, progress)
             break
         except _LostError as error:
-            if _size(part) <= furthest:
+            size = part.stat().st_size
+            if size <= furthest:
                 raise DownloadError(
-                    f"the connection to {url} was lost after {_size(part) / 1e6:.1f} MB"
+                    f"the connection to {url} was lost after {size / 1e6:.1f} MB"
                 ) from error
-            furthest = _size(part)
+            furthest = size
             time.sleep(PAUSE)
     _tag(part).unlink(missing_ok=True)
+
+
+def held(part: Path) -> int:
+    """Bytes that an earlier call has left and the next goes on from."""
+    return part.stat().st_size if part.exists() and _tag(part).exists() else 0
 
 
 def _transfer(url: str, part: Path, progress: Progress | None) -> None:
     """One request for what is missing, read to its end."""
     tag = _tag(part)
-    size = _size(part) if tag.exists() else 0
+    size = held(part)
     with _ask(url, size, tag.read_text() if size else "") as response:
         partial = response.status_code == requests.codes.partial
         start = response.headers.get("Content-Range", "").partition("-")[0]
@@ -107,10 +113,6 @@ def _ask(url: str, size: int, tag: str) -> requests.Response:
         raise DownloadError(f"there is no connection to {url}") from error
     except requests.RequestException as error:
         raise DownloadError(f"{url} cannot be asked for ({type(error).__name__})") from error
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _tag(part: Path) -> Path:

@@ -15,7 +15,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from stylegan.checkpoints import CheckpointError, open_checkpoint
-from stylegan.download import DownloadError, download
+from stylegan.download import DownloadError, download, held
 from stylegan.generator import Generator
 
 EMBEDDED = "faces"
@@ -59,7 +59,7 @@ class Model:
     note: str = ""
 
 
-NVIDIA = "NVIDIA Source Code License: non-commercial, for research or evaluation only"
+NVIDIA = "NVIDIA Source Code License (non-commercial: research or evaluation only)"
 _NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research"
 _SG2 = f"{_NGC}/stylegan2/versions/1/files"
 _SG3 = f"{_NGC}/stylegan3/versions/1/files"
@@ -101,7 +101,7 @@ MODELS = (
         "stylegan1-ffhq-1024",
         1024,
         "faces",
-        "CC BY-NC 4.0 (NVIDIA): non-commercial",
+        "CC BY-NC 4.0, NVIDIA (non-commercial)",
         (
             RemoteFile(f"{_DRIVE}1TCViX1YpQyRsklTVYEJwdbmK91vklCo8", "synthesis.pt", 100_000_000),
             RemoteFile(f"{_DRIVE}14R6iHGf5iuVx3DMNsACAl7eBr7Vdpd0k", "mapping.pt", 8_400_000),
@@ -223,7 +223,7 @@ def _download(model: Model, file: RemoteFile, path: Path, progress: Progress | N
     try:
         download(address(file), part, told)
     except DownloadError as error:
-        again = "later, which goes on where it stopped" if part.exists() else "later"
+        again = "later, which goes on where it stopped" if held(part) else "later"
         raise CheckpointError(
             f"{model.name} was not fetched: {error}; try again {again}, or put the file into "
             f"{path.parent} by hand, named {file.filename}."

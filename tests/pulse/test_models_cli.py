@@ -125,6 +125,7 @@ def test_run_fetches_on_first_use(server: FileServer, tmp_path: Path) -> None:
     done = pulse(*arguments, cwd=tmp_path, server=server)
     assert done.returncode == 1, done.stderr  # Nothing matches noise in one step.
     assert f"Fetching {NAME}, about 300 MB. Licence: NVIDIA" in done.stderr
+    assert f"{FILE}: " in done.stderr
     digest = hashlib.sha256(server.files[FILE]).hexdigest()
     expected = {"name": NAME, "resolution": 32, "sha256": digest}
     assert json.loads(done.stdout)[0]["generator"] == expected
