@@ -19,12 +19,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from pulse import __version__
+from pulse import __version__, models_cli
 from pulse.images import InputError, read_picture
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
-from pulse.upscale import MAX_SEED, MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
-from stylegan import EMBEDDED, CheckpointError
+from pulse.upscale import (
+    MAX_SEED,
+    MIN_LR_SIZE,
+    NOTICE,
+    Face,
+    UpscaleConfig,
+    Upscaler,
+    choose_device,
+    find_faces,
+)
+from stylegan import EMBEDDED, CheckpointError, zoo
 from stylegan.memory import keep_freed_memory
 
 app = typer.Typer(
@@ -33,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.add_typer(models_cli.app, name="models")
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
@@ -157,6 +167,10 @@ def _load(generator: str, device: str) -> Upscaler:
     """The generator, or the end of the run: without it no input can be used."""
     keep_freed_memory()
     try:
+        model = zoo.find(generator)
+        if model is not None and not zoo.is_here(model):
+            choose_device(device)  # So that a wrong one is known before a long download.
+            models_cli.fetch_shown(model)
         return Upscaler.load(generator, device)
     except (InputError, CheckpointError) as error:
         _complain(error)

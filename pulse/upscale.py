@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,14 +130,16 @@ class Upscaler:
     def load(cls, name: str = stylegan.EMBEDDED, device: str = "auto") -> Upscaler:
         """Open a generator by name or file on a device: auto, cpu, cuda or mps.
 
+        One of the zoo that is not here yet is fetched without a word.
+
         Raises:
             InputError: there is no such device.
             stylegan.CheckpointError: there is no such generator, or it cannot be opened.
         """
         chosen = choose_device(device)
         path = stylegan.locate(name)
-        generator = stylegan.load(name, chosen)
-        return cls(generator, Path(name).name, hashlib.sha256(path.read_bytes()).hexdigest())
+        generator = stylegan.load(path, chosen)
+        return cls(generator, Path(name).name, stylegan.checksum(path))
 
     def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
         """Search for candidates; the last state is the answer."""

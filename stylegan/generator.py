@@ -17,6 +17,7 @@ class Generator(Protocol):
     """A pretrained network that draws pictures from latents: mapping z -> w, synthesis ws -> image.
 
     Attributes:
+        family: the architecture, for example "StyleGAN2".
         resolution: side of the square pictures in pixels.
         z_dim, w_dim: lengths of the latents z and w.
         num_layers: L, how many w vectors one picture takes.
@@ -24,6 +25,7 @@ class Generator(Protocol):
         w_mean: [w_dim], the mean of `mapping(z)` over z.
     """
 
+    family: str
     resolution: int
     z_dim: int
     w_dim: int

@@ -10,7 +10,7 @@ PACKAGES = ("pulse", "stylegan", "align")
 MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
     "__init__", "images", "degrade", "latent", "losses", "optimise", "search", "upscale", "results",
-    "cli", "__main__",
+    "models_cli", "cli", "__main__",
 )  # fmt: skip
 
 

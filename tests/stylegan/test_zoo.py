@@ -1,0 +1,274 @@
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import stylegan
+from stylegan import CheckpointError, Generator, zoo
+from stylegan.checkpoints import save
+from stylegan.stylegan2 import StyleGAN2
+from stylegan.zoo import Model, RemoteFile, fetch, is_here, path_of, size_of
+from tests.server import FileServer, running
+
+CONTENT = bytes(range(256)) * 4000  # 1 MB: many blocks of a download.
+CUT = 2**18  # Where a connection breaks off, after whole blocks.
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with running() as server:
+        server.files["net.bin"] = CONTENT
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PULSE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PULSE_MIRROR", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def model(server: FileServer) -> Model:
+    return Model("net", 32, "noise", "free", (RemoteFile(f"{server.url}/net.bin", "net.bin", 10),))
+
+
+def held_to(model: Model, sha256: str) -> Model:
+    return replace(model, files=(replace(model.files[0], sha256=sha256),))
+
+
+def test_a_file_is_fetched_once(model: Model, server: FileServer, home: Path) -> None:
+    assert not is_here(model)
+    assert size_of(model) == 10
+    path = fetch(model)
+    assert path == path_of(model) == home / "models" / "net" / "net.bin"
+    assert path.read_bytes() == CONTENT
+    assert is_here(model)
+    assert size_of(model) == len(CONTENT)
+    assert fetch(model) == path
+    assert server.asked == [""]
+    # What `sha256sum --check` takes.
+    assert (path.parent / "net.bin.sha256").read_text() == f"{digest(CONTENT)}  net.bin\n"
+    left = {file.name for file in path.parent.iterdir()} - {"net.bin.lock"}
+    assert left == {"net.bin", "net.bin.sha256"}
+
+
+def test_progress(model: Model) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    fetch(model, lambda name, done, total: told.append((name, done, total)))
+    assert told[-1] == ("net.bin", len(CONTENT), len(CONTENT))
+    assert len(told) > 1
+    assert sorted(told) == told
+
+
+def test_what_was_fetched_opens(
+    tiny: Generator, model: Model, server: FileServer, tmp_path: Path
+) -> None:
+    assert isinstance(tiny, StyleGAN2)
+    save(tiny, tmp_path / "tiny.safetensors", dtype=torch.float32)
+    server.files["net.bin"] = (tmp_path / "tiny.safetensors").read_bytes()
+    generator = stylegan.load(fetch(model))
+    assert generator.family == "StyleGAN2"
+    z = torch.randn(1, 32)
+    assert torch.equal(generator.mapping(z), tiny.mapping(z))
+
+
+def test_a_model_of_two_files_is_a_folder(server: FileServer, home: Path) -> None:
+    names = ("synthesis.pt", "mapping.pt")
+    files = tuple(RemoteFile(f"{server.url}/{name}", name, 5) for name in names)
+    model = Model("pair", 32, "noise", "free", files)
+    server.files |= {"synthesis.pt": b"large", "mapping.pt": b"small one"}
+    assert fetch(model) == home / "models" / "pair"
+    assert (home / "models" / "pair" / "mapping.pt").read_bytes() == b"small one"
+    assert size_of(model) == 14
+    assert stylegan.locate(path_of(model)) == path_of(model)
+    before = stylegan.checksum(path_of(model))
+    (path_of(model) / "mapping.pt").unlink()
+    assert not is_here(model)
+    assert stylegan.checksum(path_of(model)) != before
+
+
+def test_a_stated_checksum_is_held_to(model: Model, home: Path) -> None:
+    assert fetch(held_to(model, digest(CONTENT))).exists()
+    other = replace(held_to(model, "0" * 64), name="other")
+    with pytest.raises(CheckpointError) as error:
+        fetch(other)
+    assert digest(CONTENT) in str(error.value)
+    assert "0" * 64 in str(error.value)
+    assert {file.name for file in (home / "models" / "other").iterdir()} <= {"net.bin.lock"}
+
+
+def test_the_first_checksum_is_held_to(model: Model, server: FileServer) -> None:
+    path = fetch(model)
+    path.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"damaged or was changed: delete it .* fetch net`"):
+        fetch(model)
+    assert path.read_bytes() == b"damaged"
+    path.unlink()
+    server.files["net.bin"] = b"something new"
+    with pytest.raises(CheckpointError, match=digest(b"something new")):
+        fetch(model)
+    assert not path.exists()
+    server.files["net.bin"] = CONTENT
+    assert fetch(model).read_bytes() == CONTENT
+
+
+def test_a_cut_connection_is_taken_up_again(model: Model, server: FileServer) -> None:
+    server.cuts = [CUT, CUT]
+    assert fetch(model).read_bytes() == CONTENT
+    assert server.asked == ["", f"bytes={CUT}-", f"bytes={2 * CUT}-"]
+
+
+def test_a_later_call_asks_only_for_the_rest(model: Model, server: FileServer) -> None:
+    server.cuts = [CUT, 0]
+    with pytest.raises(CheckpointError, match=r"lost after 0\.3 MB.*goes on where it stopped"):
+        fetch(model)
+    assert not is_here(model)
+    server.asked.clear()
+    done: list[int] = []
+    assert fetch(model, lambda _, now, __: done.append(now)).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={CUT}-"]
+    assert done[0] > CUT
+
+
+@pytest.mark.parametrize("lacking", ["ranges", "tags"])
+def test_where_nothing_can_be_continued_it_starts_over(
+    model: Model, server: FileServer, lacking: str
+) -> None:
+    setattr(server, lacking, False)
+    server.cuts = [CUT]
+    assert fetch(model).read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_a_part_that_is_too_long_is_dropped(model: Model, server: FileServer) -> None:
+    server.cuts = [CUT, 0]
+    with pytest.raises(CheckpointError):
+        fetch(model)
+    part = path_of(model).with_name("net.bin.part")
+    part.write_bytes(CONTENT + b"more")
+    assert fetch(model).read_bytes() == CONTENT
+
+
+def test_two_versions_are_never_joined(model: Model, server: FileServer) -> None:
+    server.cuts = [CUT, 0]
+    with pytest.raises(CheckpointError):
+        fetch(model)
+    server.files["net.bin"] = CONTENT[::-1]
+    assert fetch(model).read_bytes() == CONTENT[::-1]
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 503])
+def test_refusals(model: Model, server: FileServer, home: Path, status: int) -> None:
+    server.cuts = [CUT, 0]
+    with pytest.raises(CheckpointError):
+        fetch(model)
+    server.status = status
+    with pytest.raises(CheckpointError) as error:
+        fetch(model)
+    for said in (f"answered {status}", server.url, str(home / "models" / "net")):
+        assert said in str(error.value)
+    server.status = 200  # What came before is not lost by it.
+    server.asked.clear()
+    assert fetch(model).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={CUT}-"]
+
+
+def test_a_page_is_no_checkpoint(model: Model, server: FileServer) -> None:
+    server.files["net.bin"] = b"<!DOCTYPE html><title>Quota exceeded</title>"
+    server.kind = "text/html; charset=utf-8"
+    with pytest.raises(CheckpointError, match=r"web page .* Google Drive"):
+        fetch(model)
+    assert not is_here(model)
+    # Saved by a browser and put there by hand, it is none either.
+    path_of(model).write_bytes(server.files["net.bin"])
+    with pytest.raises(CheckpointError, match="is a web page"):
+        fetch(model)
+
+
+def test_no_route(model: Model, server: FileServer, home: Path) -> None:
+    server.server_close()
+    with pytest.raises(CheckpointError) as error:
+        fetch(model)
+    for said in ("no connection", f"{server.url}/net.bin", str(home / "models" / "net"), "by hand"):
+        assert said in str(error.value)
+
+
+def test_a_file_put_there_by_hand_is_taken(model: Model, server: FileServer) -> None:
+    path = path_of(model)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"from a stick")
+    assert fetch(model) == path
+    assert server.asked == []
+    path.write_bytes(b"another")
+    with pytest.raises(CheckpointError, match=digest(b"from a stick")):
+        fetch(model)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_full_disk(model: Model) -> None:
+    path = path_of(model)
+    path.parent.mkdir(parents=True)
+    path.with_name("net.bin.part").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"No space left on device.*PULSE_HOME"):
+        fetch(model)
+
+
+def test_a_cache_that_cannot_be_made(model: Model, home: Path) -> None:
+    home.write_text("a file")
+    assert not is_here(model)
+    with pytest.raises(CheckpointError, match=f"{home}.*PULSE_HOME"):
+        fetch(model)
+
+
+def test_a_mirror_takes_the_place_of_the_address(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RemoteFile("https://example.invalid/v1/net.bin", "net.bin", 10)
+    monkeypatch.setenv("PULSE_MIRROR", server.url + "/")
+    assert fetch(Model("net", 32, "noise", "free", (file,))).read_bytes() == CONTENT
+
+
+def test_an_address_that_is_none(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULSE_MIRROR", "somewhere")
+    with pytest.raises(CheckpointError, match=r"somewhere/net.bin cannot be asked for"):
+        fetch(model)
+
+
+def test_the_cache_is_the_platforms(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PULSE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    path = path_of(model)
+    assert path.parts[-4:] == ("pulse", "models", "net", "net.bin")
+    if sys.platform == "linux":
+        assert path == Path("/somewhere/pulse/models/net/net.bin")
+
+
+def test_names() -> None:
+    names = [model.name for model in zoo.MODELS]
+    assert len(set(names)) == len(names) == 16
+    for name in names:
+        model = zoo.find(name)
+        assert model is not None
+        assert model.resolution in (128, 256, 512, 1024)
+        assert all(file.url.startswith("https://") and file.size > 1e6 for file in model.files)
+        assert model.files or name == stylegan.EMBEDDED
+    assert zoo.find("stylegan2-ffhq") is None
+    with pytest.raises(CheckpointError, match="nearest: stylegan3-t-ffhq-1024"):
+        stylegan.locate("stylegan3t-ffhq-1024")
+    with pytest.raises(CheckpointError, match="nearest: stylegan2-celebahq-256"):
+        stylegan.locate("celeba")
+
+
+def test_locate_fetches(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULSE_MIRROR", server.url)
+    server.files["ffhq.pkl"] = b"weights"
+    assert stylegan.locate("stylegan2-ada-ffhq-1024").read_bytes() == b"weights"
