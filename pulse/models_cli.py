@@ -24,6 +24,7 @@ from torch import nn
 
 import stylegan
 from stylegan import zoo
+from stylegan.checkpoints import files_of
 from stylegan.zoo import Model
 
 app = typer.Typer(help="List, fetch and describe generators.", rich_markup_mode=None)
@@ -78,7 +79,7 @@ def fetch(
     try:
         for model in models:
             path = fetch_shown(model)
-            got.append({"name": model.name, "path": str(path), "sha256": zoo.checksum(path)})
+            got.append({"name": model.name, "path": str(path), "sha256": zoo.identity(path)})
             if not as_json:
                 print(path)
     finally:
@@ -176,11 +177,11 @@ def _inside(path: Path) -> dict[str, Any]:
     """What a checkpoint tells when it is opened."""
     generator = stylegan.load(path)
     assert isinstance(generator, nn.Module)
-    files = sorted(path.glob("*.pt")) if path.is_dir() else [path]
+    files = files_of(path)
     return {
         "path": str(path),
         "bytes": sum(file.stat().st_size for file in files),
-        "sha256": zoo.checksum(path),
+        "sha256": zoo.identity(path),
         "family": generator.family,
         "resolution": generator.resolution,
         "z_dim": generator.z_dim,

@@ -139,7 +139,7 @@ class Upscaler:
         chosen = choose_device(device)
         path = stylegan.locate(name)
         generator = stylegan.load(path, chosen)
-        return cls(generator, Path(name).name, stylegan.checksum(path))
+        return cls(generator, Path(name).name, stylegan.identity(path))
 
     def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
         """Search for candidates; the last state is the answer."""

@@ -2,6 +2,6 @@
 
 from stylegan.checkpoints import CheckpointError
 from stylegan.generator import Generator, Noise
-from stylegan.zoo import EMBEDDED, checksum, load, locate
+from stylegan.zoo import EMBEDDED, identity, load, locate
 
-__all__ = ["EMBEDDED", "CheckpointError", "Generator", "Noise", "checksum", "load", "locate"]
+__all__ = ["EMBEDDED", "CheckpointError", "Generator", "Noise", "identity", "load", "locate"]

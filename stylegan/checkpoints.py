@@ -125,12 +125,15 @@ def open_checkpoint(
     try:
         weights = _read_ours(path) if _is_safetensors(files[0]) else _read_foreign(files)
         # The network is laid out without memory of its own and then takes the file's tensors, so
-        # a file that claims more than it holds fails before anything is allocated.
+        # a file that claims more than it holds fails before anything is allocated. (The networks
+        # are made of factory functions alone: arithmetic without memory would load torch's
+        # compiler, which takes seconds.)
         with torch.device("meta"):
             generator = _build(weights.config, precision)
-        tensors = weights.tensors
+        # In one layout in memory, so that rounding does not depend on where the weights came from.
+        tensors = {name: x.contiguous() for name, x in weights.tensors.items()}
         if not weights.averaged:
-            tensors = {**tensors, "w_mean": torch.zeros(generator.w_dim)}
+            tensors["w_mean"] = torch.zeros(generator.w_dim)
         generator.load_state_dict(tensors, assign=True)
     except UnpickleError as error:
         raise CheckpointError(f"{path} cannot be opened as a generator: {error}.") from error

@@ -19,7 +19,7 @@ class Linear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, lr: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
+        self.weight = nn.Parameter(torch.normal(0.0, 1 / lr, size=(outputs, inputs)))
         self.bias = nn.Parameter(torch.full([outputs], bias / lr))
         self.gain = lr / math.sqrt(inputs)
         self.lr = lr

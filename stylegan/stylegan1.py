@@ -79,9 +79,10 @@ class Layer(nn.Module):
         x = F.leaky_relu(x, LRELU_SLOPE)
         # Equation 1, AdaIN; the style is kept as the difference from a scale of one.
         scale, shift = self.affine(w)[:, :, None, None].chunk(2, dim=1)
-        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+        precise = x.float()  # A map of nearly one value has little left when its mean is taken off.
+        variance, mean = torch.var_mean(precise, (2, 3), correction=0, keepdim=True)
         scale = (scale + 1) * (variance + self.epsilon).rsqrt()
-        return torch.addcmul((shift - mean * scale).to(x.dtype), x, scale.to(x.dtype))
+        return torch.addcmul(shift, precise - mean, scale).to(x.dtype)
 
 
 class StyleGAN1(nn.Module):

@@ -89,8 +89,10 @@ class Waves(nn.Module):
         self.affine = Linear(config.w_dim, 4)
         self.weight = nn.Parameter(torch.randn(channels, channels))
         self.register_buffer("freqs", torch.randn(channels, 2))
-        self.register_buffer("phases", torch.rand(channels) - 0.5)
-        self.register_buffer("transform", torch.eye(3))
+        self.register_buffer("phases", torch.rand(channels))
+        self.register_buffer(
+            "transform", torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        )
 
     def forward(self, w: Float[Tensor, "b w_dim"]) -> Float[Tensor, "b c s s"]:
         turn = self.affine(w)
@@ -129,9 +131,9 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(layer.outputs))
         # Running mean square of the input, from training, by which it is normalised.
         self.register_buffer("magnitude", torch.ones([]))
-        self.register_buffer("up_filter", torch.ones(layer.up_taps) / layer.up_taps)
+        self.register_buffer("up_filter", torch.full([layer.up_taps], 1 / layer.up_taps))
         shape = [layer.down_taps] * (2 if layer.radial else 1)
-        self.register_buffer("down_filter", torch.ones(shape) / math.prod(shape))
+        self.register_buffer("down_filter", torch.full(shape, 1 / math.prod(shape)))
 
     def forward(
         self, x: Float[Tensor, "b i h h"], w: Float[Tensor, "b w_dim"]

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
-from stylegan.checkpoints import CheckpointError, open_checkpoint
+from stylegan.checkpoints import CheckpointError, files_of, open_checkpoint
 from stylegan.download import DownloadError, download, held
 from stylegan.generator import Generator
 
@@ -260,15 +260,15 @@ def _record_of(path: Path) -> Path:
 
 
 def checksum(path: Path) -> str:
-    """The sha256 of a checkpoint in hexadecimal; of a folder, that of its files' one after another.
-
-    The files of a folder are those that end in .pt, by name.
-    """
-    if path.is_dir():
-        parts = [checksum(file) for file in sorted(path.glob("*.pt"))]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+    """The sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(path: Path) -> str:
+    """The sha256 that a generator is known by: its file's, or that of its two files' sha256."""
+    sums = [checksum(file) for file in files_of(path)]
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def locate(name: str | Path) -> Path:
@@ -281,13 +281,12 @@ def locate(name: str | Path) -> Path:
         return fetch(model)
     path = Path(name)
     try:
-        folder, there = path.is_dir(), path.exists()
+        there = path.exists()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be looked up ({error.strerror}).") from error
-    if folder and not (path / "synthesis.pt").exists():
-        raise CheckpointError(f"{path} is a folder; give the generator's file inside it.")
     if not there:
         raise unknown(str(name))
+    files_of(path)  # A folder has to hold a generator.
     return path
 
 

@@ -90,10 +90,10 @@ def test_a_model_of_two_files_is_a_folder(server: FileServer, home: Path) -> Non
     assert (home / "models" / "pair" / "mapping.pt").read_bytes() == b"small one"
     assert size_of(model) == 14
     assert stylegan.locate(path_of(model)) == path_of(model)
-    before = stylegan.checksum(path_of(model))
+    before = stylegan.identity(path_of(model))
     (path_of(model) / "mapping.pt").unlink()
     assert not is_here(model)
-    assert stylegan.checksum(path_of(model)) != before
+    assert stylegan.identity(path_of(model)) != before
 
 
 def test_a_stated_checksum_is_held_to(model: Model, home: Path) -> None:
