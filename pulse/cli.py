@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -190,7 +189,7 @@ def _search(
                 show(state)
     except KeyboardInterrupt:
         interrupted = True
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except MemoryError as error:
         raise InputError(
             f"There is too little memory to draw {path}: ask for fewer candidates with -n, or for "
             "a smaller generator."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stylegan import Generator
+from stylegan import Generator, home
 
 SLOPE = 0.2
 """Negative slope of the leaky ReLU that ends every StyleGAN's mapping network."""
@@ -43,6 +47,30 @@ class LatentPrior:
         x = torch.cat(parts).cpu().double()  # MPS has no float64.
         mean, std = x.mean(0).float(), x.std(0).clamp_min(1e-8).float()
         return cls(mean.to(generator.device), std.to(generator.device))
+
+    @classmethod
+    def cached(cls, generator: Generator, sha256: str) -> LatentPrior:
+        """The fit to the generator whose file has that checksum, worked out once and kept.
+
+        It is kept in the folder `priors` under `stylegan.home()`; where that cannot be written it
+        is worked out again.
+        """
+        path = home() / "priors" / f"{sha256}.safetensors"
+        try:
+            kept = load_file(path)
+            mean, std = kept["mean"], kept["std"]
+        except (OSError, SafetensorError, KeyError):  # Not there, or damaged: then it is made anew.
+            pass
+        else:
+            if mean.shape == std.shape == (generator.w_dim,):
+                return cls(mean.to(generator.device), std.to(generator.device))
+        prior = cls.fit(generator)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with suppress(OSError, SafetensorError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"mean": prior.mean.cpu(), "std": prior.std.cpu()}, temporary)
+            os.replace(temporary, path)
+        return prior
 
     def to_w(self, v: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
         return F.leaky_relu(v * self.std + self.mean, SLOPE)

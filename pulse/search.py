@@ -8,7 +8,7 @@ cancel, stop; the last state is the answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pulse.chunks import in_chunks
 from pulse.latent import LatentPrior, to_sphere
 from pulse.losses import geocross, squared_error
 from pulse.optimise import SphericalAdam, SphericalLBFGS
@@ -134,6 +135,10 @@ def search(
         prior: of the generator, if it was fitted before.
         batch: candidates drawn at once; None is one on a CPU, for the sake of the same bits in any
             company although four together take about two thirds of the time, and 16 elsewhere.
+            Where memory does not hold so many, fewer are drawn at once.
+
+    Raises:
+        MemoryError: there is too little memory for one candidate.
 
     Yields:
         The state at the start and after every step; it ends early when all candidates are done.
@@ -153,12 +158,14 @@ def search(
     state: State | None = None
 
     for step in range(config.steps + 1):
+        point = optimiser.point
+
+        def draw(part: Tensor, point: list[Tensor] = point) -> _Drawn:
+            return _draw(generator, prior, degrade, config, point, fixed, target, part)
+
         # Only the candidates that are not done are drawn.
-        parts = torch.nonzero(active).flatten().split(batch)
-        drawn = _join(
-            _draw(generator, prior, degrade, config, optimiser.point, fixed, target, part)
-            for part in parts
-        )
+        parts, batch = in_chunks(draw, torch.nonzero(active).flatten(), batch)
+        drawn = _join(parts)
         state = _keep_best(state, step, config, active, drawn)
         yield state
 
@@ -233,9 +240,7 @@ def _draw(
     )
 
 
-def _join(parts: Iterable[_Drawn]) -> _Drawn:
-    parts = list(parts)
-
+def _join(parts: Sequence[_Drawn]) -> _Drawn:
     def lists(name: str) -> list[Tensor]:
         return [torch.cat(some) for some in zip(*(getattr(p, name) for p in parts), strict=True)]
 
@@ -339,9 +344,12 @@ def _nearest(
     """Of many draws, the latent whose picture is nearest to the target."""
     w = generator.mapping(z)
     v = to_sphere(prior.from_w(w), math.sqrt(w.shape[-1]))
-    errors: list[Tensor] = []
-    for part in v.split(8):
+
+    def judge(part: Tensor) -> Tensor:
         ws = prior.to_w(part)[:, None].expand(-1, generator.num_layers, -1)
         images = generator.synthesis(ws, [x.expand(len(ws), -1, -1, -1) for x in noise])
-        errors.append(squared_error(degrade((images + 1) / 2), target))
+        return squared_error(degrade((images + 1) / 2), target)
+
+    # As many at once as have about the pixels of eight of 128x128.
+    errors, _ = in_chunks(judge, v, max(1, 8 * 128**2 // generator.resolution**2))
     return v[torch.cat(errors).nan_to_num(torch.inf).argmin()].expand(generator.num_layers, -1)

@@ -122,9 +122,11 @@ def find_faces(
 class Upscaler:
     """A generator ready to search: loaded once, used for any number of faces."""
 
-    def __init__(self, generator: Generator, name: str, sha256: str) -> None:
+    def __init__(
+        self, generator: Generator, name: str, sha256: str, prior: LatentPrior | None = None
+    ) -> None:
         self.generator, self.name, self.sha256 = generator, name, sha256
-        self.prior = LatentPrior.fit(generator)
+        self.prior = prior or LatentPrior.fit(generator)
 
     @classmethod
     def load(cls, name: str = stylegan.EMBEDDED, device: str = "auto") -> Upscaler:
@@ -139,7 +141,9 @@ class Upscaler:
         chosen = choose_device(device)
         path = stylegan.locate(name)
         generator = stylegan.load(path, chosen)
-        return cls(generator, Path(name).name, stylegan.identity(path))
+        sha256 = stylegan.identity(path)
+        prior = LatentPrior.cached(generator, sha256)
+        return cls(generator, Path(name).name, sha256, prior)
 
     def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
         """Search for candidates; the last state is the answer."""

@@ -2,6 +2,15 @@
 
 from stylegan.checkpoints import CheckpointError
 from stylegan.generator import Generator, Noise
-from stylegan.zoo import EMBEDDED, identity, load, locate
+from stylegan.zoo import EMBEDDED, home, identity, load, locate
 
-__all__ = ["EMBEDDED", "CheckpointError", "Generator", "Noise", "identity", "load", "locate"]
+__all__ = [
+    "EMBEDDED",
+    "CheckpointError",
+    "Generator",
+    "Noise",
+    "home",
+    "identity",
+    "load",
+    "locate",
+]

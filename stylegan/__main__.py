@@ -1,4 +1,4 @@
-"""Train and measure generators: `python -m stylegan train`, `python -m stylegan evaluate`."""
+"""Train, measure and convert generators: `python -m stylegan train|evaluate|convert`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from typing import Annotated, Literal
 
 import torch
 import typer
+from safetensors import SafetensorError
 from typer.exceptions import TyperException
 
-from stylegan.checkpoints import CheckpointError
+from stylegan.checkpoints import CheckpointError, open_checkpoint, save
 from stylegan.dataset import DataError, load_pictures
 from stylegan.evaluate import evaluate as measure
 from stylegan.memory import keep_freed_memory
 from stylegan.train import DivergedError, TrainConfig, Trainer
-from stylegan.zoo import EMBEDDED, load, locate
+from stylegan.zoo import EMBEDDED, identity, load, locate
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 SAVE_SECONDS = 180
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 HELD_OUT = "Pictures at the end of the table that training never sees."
 
 
 @app.callback()
 def _root() -> None:
-    """Train and measure generators of faces."""
+    """Train, measure and convert generators of faces."""
 
 
 @app.command()
@@ -133,6 +135,26 @@ def evaluate(
     print(f"Frechet distance       {result.frechet:8.4f} {result.frechet_floor:8.4f}")
     print(f"detector, mean score   {result.score:8.3f} {result.score_faces:8.3f}")
     print(f"detector, share        {result.share:8.3f} {result.share_faces:8.3f}")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Name or file of the generator.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.")],
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"], typer.Option(help="Type of the stored weights.")
+    ] = "float32",
+) -> None:
+    """Turn a checkpoint of any known kind into safetensors, which draw the same pictures."""
+    if target.suffix != ".safetensors":
+        raise DataError(f"{target} should end in .safetensors, for that is what it becomes.")
+    path = locate(source)
+    network = open_checkpoint(path)
+    try:
+        save(network, target, {"source": path.name, "source_sha256": identity(path)}, DTYPES[dtype])
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{target} cannot be written: {error}.") from error
+    print(f"{target}  {network.family}, {network.resolution} pixels, {dtype}")
 
 
 def _trained(name: str) -> tuple[Path, Path]:

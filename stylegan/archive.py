@@ -77,6 +77,8 @@ def read(path: Path) -> Any:
             raise UnpickleError("it is empty")
         if start == b"PK\x03\x04":
             return _read_zip(path)
+        if start[0] != 0x80:  # How all pickles begin but those of a protocol from before 2003.
+            raise UnpickleError("it is none of safetensors, torch archive and pickle")
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return _read_stream(data, memoryview(data), nested=False)
 

@@ -128,11 +128,16 @@ def unknown(name: str) -> CheckpointError:
     )
 
 
+def home() -> Path:
+    """The folder for what is fetched or worked out once: `$PULSE_HOME` or the platform's cache."""
+    folder = Path(os.environ.get("PULSE_HOME") or user_cache_dir("pulse", appauthor=False))
+    return folder.expanduser().absolute()
+
+
 def path_of(model: Model) -> Path:
     """What `open_checkpoint` takes, there or not: the file, or the folder where it has several.
 
-    Each model has a folder of its own in `$PULSE_HOME/models`; without that variable it is in the
-    platform's cache folder.
+    Each model has a folder of its own in `models` under `home()`.
     """
     paths = _paths(model)
     return paths[0] if len(paths) == 1 else paths[0].parent
@@ -141,8 +146,7 @@ def path_of(model: Model) -> Path:
 def _paths(model: Model) -> list[Path]:
     if not model.files:
         return [Path(__file__).parent / "weights" / f"{model.name}.safetensors"]
-    home = Path(os.environ.get("PULSE_HOME") or user_cache_dir("pulse", appauthor=False))
-    folder = home.expanduser().absolute() / "models" / model.name
+    folder = home() / "models" / model.name
     return [folder / file.filename for file in model.files]
 
 

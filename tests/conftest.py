@@ -14,6 +14,15 @@ def _same_start() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own, for the commands that it starts as well."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("PULSE_HOME", str(folder))
+    monkeypatch.delenv("PULSE_MIRROR", raising=False)
+    return folder
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of data that is measured with but never shipped."""

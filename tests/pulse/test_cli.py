@@ -17,13 +17,15 @@ import torch
 from PIL import Image
 
 import stylegan
+from stylegan.checkpoints import save
 from stylegan.evaluate import samples
+from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 
 ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
 
 
-def pulse(*arguments: str | Path, cwd: Path) -> Done:
+def pulse(*arguments: str | int | Path, cwd: Path) -> Done:
     return subprocess.run(
         [sys.executable, "-m", "pulse", *map(str, arguments)],
         capture_output=True,
@@ -205,7 +207,7 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--generator", "nobody"], "No generator is named nobody"),
-        (["--generator", "face.png"], "not a safetensors file"),
+        (["--generator", "face.png"], "it is none of safetensors, torch archive and pickle"),
         (["--device", "abacus"], "'abacus' is not one of"),
         (["--device", "cuda"], "no device cuda here"),
         (["--steps", "0"], "--steps"),
@@ -349,3 +351,65 @@ def test_a_person_who_watches_sees_a_bar(face: Image.Image, tmp_path: Path) -> N
     assert "8/8 steps" in text
     assert "best mse" in text
     assert "\x1b[" in text
+
+
+@pytest.mark.slow
+def test_memory_at_1024_pixels(face: Image.Image, tmp_path: Path) -> None:
+    """StyleGAN2's largest configuration, with random weights."""
+    face.save(tmp_path / "face.png")
+    config = StyleGAN2Config((512, 512, 512, 512, 512, 256, 128, 64, 32), 512, 512, 8)
+    save(StyleGAN2(config), tmp_path / "large.safetensors")
+    command = (
+        "import resource, subprocess, sys\n"
+        "limit = int(sys.argv[1]) * 2**30 or resource.RLIM_INFINITY\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "done = subprocess.run([sys.executable, '-m', 'pulse', *sys.argv[2:]])\n"
+        "print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)\n"
+        "sys.exit(done.returncode)"
+    )
+
+    def run(limit: int) -> Done:
+        return subprocess.run(
+            [sys.executable, "-c", command, str(limit), "run", "face.png", "-n", "1", "--steps",
+             "1", "--preset", "paper", "--generator", "large.safetensors"],
+            capture_output=True, text=True, cwd=tmp_path, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    done = run(0)
+    assert done.returncode == 1, done.stderr
+    assert int(done.stdout.rpartition("peak ")[2]) < 6000
+    done = run(4)
+    assert done.returncode == 2
+    assert "too little memory to draw face.png" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stylegan2-ada-pytorch.pkl",
+        "stylegan2-ada-pytorch-hostile.pkl",
+        "stylegan2-tf.pkl",
+        "rosinality.pt",
+        "stylegan1-synthesis.pt",
+        "stylegan3-t.pkl",
+        "stylegan3-r.pkl",
+    ],
+)
+def test_any_family(name: str, shared: Path, face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    generator = shared / "fixtures" / name
+    done = pulse(
+        "run", "face.png", "-n", 2, "--steps", 4, "--generator", generator, "--json", cwd=tmp_path
+    )
+    assert done.returncode == 1, done.stderr  # Random weights draw no faces.
+    (record,) = json.loads(done.stdout)
+    assert record["generator"]["resolution"] == 64
+    errors = [candidate["mse"] for candidate in record["candidates"]]
+    assert all(0 < error < 1 for error in errors)
+    for candidate in record["candidates"]:
+        with Image.open(tmp_path / "results" / "face" / candidate["file"]) as image:
+            assert image.size == (64, 64)
+    assert {path.name for path in tmp_path.iterdir()} == {"face.png", "results"}

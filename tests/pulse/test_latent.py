@@ -1,4 +1,8 @@
+from pathlib import Path
+
+import pytest
 import torch
+from safetensors.torch import save_file
 
 import stylegan
 from pulse.latent import LatentPrior, to_sphere
@@ -39,3 +43,49 @@ def test_to_sphere() -> None:
     torch.testing.assert_close(to_sphere(x, 4.0).norm(dim=-1), torch.full((2, 3), 4.0))
     noise = to_sphere(torch.randn(2, 1, 8, 8), 8.0, (2, 3))
     torch.testing.assert_close(noise.flatten(1).norm(dim=1), torch.full((2,), 8.0))
+
+
+@pytest.mark.parametrize("family", ["StyleGAN", "StyleGAN2", "StyleGAN3"])
+def test_draws_lie_in_the_range_of_each_family_s_mapping(family: str, shared: Path) -> None:
+    """Activation and gain included: SG1's mapping has no gain of sqrt(2), the others' have."""
+    file = {
+        "StyleGAN": "stylegan1-synthesis.pt",
+        "StyleGAN2": "stylegan2-ada-pytorch.pkl",
+        "StyleGAN3": "stylegan3-t.pkl",
+    }[family]
+    generator = stylegan.load(shared / "fixtures" / file)
+    assert generator.family == family
+    prior = LatentPrior.fit(generator, 10_000)
+    drawn = prior.to_w(torch.randn(10_000, generator.w_dim))
+    mapped = generator.mapping(torch.randn(10_000, generator.z_dim))
+    spread = mapped.std(0)
+    assert ((drawn.mean(0) - mapped.mean(0)).abs() < 0.25 * spread).all()
+    assert 0.8 < (drawn.std(0) / spread).median() < 1.25
+    low, high = mapped.quantile(0.001, 0), mapped.quantile(0.999, 0)
+    margin = 0.5 * (high - low)
+    assert ((drawn > low - margin) & (drawn < high + margin)).float().mean() > 0.999
+    # The negative side is flattened by the leaky ReLU, in the draws as in the mapping.
+    for w in (drawn, mapped):
+        assert -w.quantile(0.01) < 0.5 * w.quantile(0.99)
+
+
+def test_the_fit_is_kept(tiny: Generator, home: Path) -> None:
+    fitted = LatentPrior.cached(tiny, "abc")
+    assert [path.name for path in (home / "priors").iterdir()] == ["abc.safetensors"]
+    tiny.mapping = None  # type: ignore[method-assign]  # It is not asked again.
+    kept = LatentPrior.cached(tiny, "abc")
+    assert torch.equal(kept.mean, fitted.mean)
+    assert torch.equal(kept.std, fitted.std)
+
+
+def test_a_damaged_or_foreign_fit_is_made_anew(tiny: Generator, home: Path) -> None:
+    fitted = LatentPrior.cached(tiny, "abc")
+    (home / "priors" / "abc.safetensors").write_bytes(b"damaged")
+    assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
+    save_file({"mean": torch.zeros(3), "std": torch.ones(3)}, home / "priors" / "abc.safetensors")
+    assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
+
+
+def test_where_nothing_can_be_kept(tiny: Generator, home: Path) -> None:
+    (home / "priors").write_text("a file where the folder should be")
+    assert LatentPrior.cached(tiny, "abc").mean.shape == (tiny.w_dim,)

@@ -126,9 +126,9 @@ def test_harmful_pickles_do_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     body = HARMFUL[name]
-    weight = b"}X\x0e\x00\x00\x00synthesis.b4.const".replace(b"\x0e", b"\x12") + body + b"s."
+    weight = b"\x80\x02}X\x12\x00\x00\x00synthesis.b4.const" + body + b"s."
     layouts = {
-        "bare.pkl": body + b".",
+        "bare.pkl": b"\x80\x02" + body + b".",
         "weight.pkl": weight,
         "legacy.pt": pickle.dumps(0x1950A86A20F9469CFC6C) + body + b".",
     }
@@ -167,7 +167,7 @@ def bombs(folder: Path) -> Iterator[Path]:
         "long": b"\x80\x02\x8b" + struct.pack("<I", 2**31 - 1) + b"x.",
         "memo": b"\x80\x02]r\xff\xff\xff\xff.",
         "frame": b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b".",
-        "text": b"I" + b"9" * 1_000_000 + b"\n.",
+        "text": b"\x80\x02I" + b"9" * 1_000_000 + b"\n.",
         # A tuple of two of the last, and so on: 2 ** 200 parts, to be hashed as a key.
         "tuples": b"\x80\x02})" + b"2\x86" * 200 + b"Ns.",
         "deep": b"\x80\x02" + b"]" * 1 + b"]" * 200_000 + b"a" * 200_000 + b".",
@@ -348,7 +348,7 @@ def test_truncated_files(cut: float, sound: list[bytes], tmp_path: Path) -> None
 def test_messages_are_fit_to_print(tmp_path: Path) -> None:
     name = "\x1b[2J" + "x" * 10_000
     scalar: Callable[[str], bytes] = lambda text: (  # noqa: E731
-        b"\x8c\x0esynthesis.b4.const".replace(b"\x0e", b"\x12")
+        b"\x8c\x12synthesis.b4.const"
         + b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(X"
         + struct.pack("<I", len(text))
         + text.encode()

@@ -29,13 +29,6 @@ def server() -> Iterator[FileServer]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PULSE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PULSE_MIRROR", raising=False)
-    return tmp_path / "home"
-
-
 @pytest.fixture
 def model(server: FileServer) -> Model:
     return Model("net", 32, "noise", "free", (RemoteFile(f"{server.url}/net.bin", "net.bin", 10),))
