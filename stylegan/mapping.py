@@ -1,4 +1,4 @@
-"""The mapping network, which all families share."""
+"""The mapping network and what else all families share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,35 @@ class Mapping(nn.Module):
         return x
 
 
-def check_ws(ws: Tensor, num_layers: int, w_dim: int) -> None:
-    """Raise a ValueError that says what is expected, unless ws is [batch, num_layers, w_dim]."""
-    if ws.ndim != 3 or ws.shape[1:] != (num_layers, w_dim):
-        raise ValueError(f"ws has shape {tuple(ws.shape)}; expected [batch, {num_layers}, {w_dim}]")
+class MappedGenerator(nn.Module):
+    """The half of a generator that is the same in every family: from z to w.
+
+    Attributes:
+        precision: type of the feature maps.
+        w_mean: [w_dim], the mean of w.
+    """
+
+    w_mean: Tensor
+    num_layers: int
+
+    def __init__(
+        self, z_dim: int, w_dim: int, layers: int, lr: float, precision: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.precision = precision
+        self.z_dim, self.w_dim = z_dim, w_dim
+        self.mapping_network = Mapping(z_dim, w_dim, layers, lr)
+        self.register_buffer("w_mean", torch.zeros(w_dim))
+
+    @property
+    def device(self) -> torch.device:
+        return self.w_mean.device
+
+    def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
+        return self.mapping_network(z)
+
+    def check(self, ws: Tensor) -> None:
+        """Raise a ValueError that says what is expected, unless ws is [batch, L, w_dim]."""
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_layers, self.w_dim):
+            expected = f"[batch, {self.num_layers}, {self.w_dim}]"
+            raise ValueError(f"ws has shape {tuple(ws.shape)}; expected {expected}")

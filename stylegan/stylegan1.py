@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylegan.generator import Noise
-from stylegan.mapping import LRELU_SLOPE, Linear, Mapping, check_ws
+from stylegan.mapping import LRELU_SLOPE, Linear, MappedGenerator
 
 
 @dataclass(frozen=True)
@@ -85,25 +85,20 @@ class Layer(nn.Module):
         return torch.addcmul(shift, precise - mean, scale).to(x.dtype)
 
 
-class StyleGAN1(nn.Module):
+class StyleGAN1(MappedGenerator):
     """A StyleGAN generator; meets `stylegan.Generator`.
 
     `precision` is the type of the feature maps; styles and statistics stay in float32.
     """
 
     family = "StyleGAN"
-    w_mean: Tensor
 
     def __init__(self, config: StyleGAN1Config, precision: torch.dtype = torch.float32) -> None:
-        super().__init__()
+        widths = config.z_dim, config.w_dim
+        super().__init__(*widths, config.mapping_layers, config.mapping_lr, precision)
         self.config = config
-        self.precision = precision
         self.resolution = config.resolution
-        self.z_dim, self.w_dim = config.z_dim, config.w_dim
         self.num_layers = 2 * len(config.channels)
-        self.mapping_network = Mapping(
-            config.z_dim, config.w_dim, config.mapping_layers, config.mapping_lr
-        )
         self.const = nn.Parameter(torch.ones(1, config.channels[0], 4, 4))
         layers: list[Layer] = []
         inputs = None
@@ -115,21 +110,13 @@ class StyleGAN1(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.rgb_weight = nn.Parameter(torch.randn(3, config.channels[-1], 1, 1))
         self.rgb_bias = nn.Parameter(torch.zeros(3))
-        self.register_buffer("w_mean", torch.zeros(config.w_dim))
         sides = [4 * 2 ** (index // 2) for index in range(self.num_layers)]
         self.noise_shapes = tuple((side, side) for side in sides)
-
-    @property
-    def device(self) -> torch.device:
-        return self.const.device
-
-    def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
-        return self.mapping_network(z)
 
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
-        check_ws(ws, self.num_layers, self.w_dim)
+        self.check(ws)
         x = self.const.expand(len(ws), -1, -1, -1)
         x = x.to(self.precision, memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers):

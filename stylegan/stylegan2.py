@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylegan.generator import Noise
-from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, Mapping, check_ws
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Block(nn.Module):
         self.to_rgb = ToRGB(outputs, w_dim, clamp) if shown else None
 
 
-class StyleGAN2(nn.Module):
+class StyleGAN2(MappedGenerator):
     """A StyleGAN2 generator; meets `stylegan.Generator`.
 
     `precision` is the type of the feature maps (float32, bfloat16 or float16); styles,
@@ -172,18 +172,13 @@ class StyleGAN2(nn.Module):
     """
 
     family = "StyleGAN2"
-    w_mean: Tensor
 
     def __init__(self, config: StyleGAN2Config, precision: torch.dtype = torch.float32) -> None:
-        super().__init__()
+        widths = config.z_dim, config.w_dim
+        super().__init__(*widths, config.mapping_layers, config.mapping_lr, precision)
         self.config = config
-        self.precision = precision
         self.resolution = config.resolution
-        self.z_dim, self.w_dim = config.z_dim, config.w_dim
         self.num_layers = 2 * len(config.channels)
-        self.mapping_network = Mapping(
-            config.z_dim, config.w_dim, config.mapping_layers, config.mapping_lr
-        )
         self.const = nn.Parameter(torch.randn(1, config.channels[0], 4, 4))
         inputs = (None, *config.channels)
         blocks = [
@@ -191,21 +186,13 @@ class StyleGAN2(nn.Module):
             for level, (i, o) in enumerate(zip(inputs, config.channels, strict=False))
         ]
         self.blocks = nn.ModuleList(blocks)
-        self.register_buffer("w_mean", torch.zeros(config.w_dim))
         sides = [4 * 2**level for level, block in enumerate(blocks) for _ in block.convs]
         self.noise_shapes = tuple((side, side) for side in sides)
-
-    @property
-    def device(self) -> torch.device:
-        return self.const.device
-
-    def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
-        return self.mapping_network(z)
 
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
-        check_ws(ws, self.num_layers, self.w_dim)
+        self.check(ws)
         x = self.const.expand(len(ws), -1, -1, -1)
         x = x.to(self.precision, memory_format=torch.channels_last)
         rgb: Tensor | None = None

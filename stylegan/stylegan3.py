@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylegan.generator import Noise
-from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, Mapping, check_ws
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
 RGB_GAIN = 0.25
 """Scale of the output, which keeps the last layer's weights of unit variance."""
@@ -163,44 +163,31 @@ class Layer(nn.Module):
         return _resample(x, self.down_filter, 1, layer.down, (0, 0, 0, 0))
 
 
-class StyleGAN3(nn.Module):
+class StyleGAN3(MappedGenerator):
     """A StyleGAN3 generator; meets `stylegan.Generator`. It takes no noise.
 
     `precision` is the type of the feature maps after the plane waves; the rest stays in float32.
     """
 
     family = "StyleGAN3"
-    w_mean: Tensor
 
     def __init__(self, config: StyleGAN3Config, precision: torch.dtype = torch.float32) -> None:
-        super().__init__()
+        widths = config.z_dim, config.w_dim
+        super().__init__(*widths, config.mapping_layers, config.mapping_lr, precision)
         self.config = config
-        self.precision = precision
         self.resolution = config.resolution
-        self.z_dim, self.w_dim = config.z_dim, config.w_dim
         self.num_layers = len(config.layers) + 1
         self.noise_shapes: tuple[tuple[int, int], ...] = ()
-        self.mapping_network = Mapping(
-            config.z_dim, config.w_dim, config.mapping_layers, config.mapping_lr
-        )
         self.input = Waves(config)
         self.layers = nn.ModuleList(
             Layer(layer, config.w_dim, layer is config.layers[-1], config.conv_clamp)
             for layer in config.layers
         )
-        self.register_buffer("w_mean", torch.zeros(config.w_dim))
-
-    @property
-    def device(self) -> torch.device:
-        return self.w_mean.device
-
-    def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
-        return self.mapping_network(z)
 
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
-        check_ws(ws, self.num_layers, self.w_dim)
+        self.check(ws)
         x = self.input(ws[:, 0])
         x = x.to(self.precision, memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers, start=1):
