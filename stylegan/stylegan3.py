@@ -224,18 +224,16 @@ def _filter(
     padding: tuple[int, int, int, int],
 ) -> Float[Tensor, "b c y x"]:
     """As `_resample`, with factors for (height, width)."""
-    batch, channels, height, width = x.shape
-    # Channels are filtered alike, so they count as a batch of pictures with one channel.
-    x = x.reshape(batch * channels, 1, height, width)
+    channels = x.shape[1]
     if max(up) > 1:
         # A transposed convolution leaves out the zeros; it is padded by all taps but one.
-        x = F.conv_transpose2d(x, taps[None, None], stride=up)
+        kernel = taps.expand(channels, 1, *taps.shape)
+        x = F.conv_transpose2d(x, kernel, stride=up, groups=channels)
         (left, right, top, bottom), (ky, kx) = padding, taps.shape
         x = F.pad(
             x,
             (left - kx + 1, right + up[1] - kx, top - ky + 1, bottom + up[0] - ky),
         )
-        x = x[:, :, :: down[0], :: down[1]]
-    else:
-        x = F.conv2d(F.pad(x, padding), taps.flip(0, 1)[None, None], stride=down)
-    return x.reshape(batch, channels, x.shape[2], x.shape[3])
+        return x[:, :, :: down[0], :: down[1]]
+    kernel = taps.flip(0, 1).expand(channels, 1, *taps.shape)
+    return F.conv2d(F.pad(x, padding), kernel, stride=down, groups=channels)
