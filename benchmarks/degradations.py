@@ -60,9 +60,8 @@ def table(faces: int, mask: Path) -> None:
     upscaler = Upscaler.load()
     generator = upscaler.generator
     down, config = Bicubic(generator.resolution, SIZE), UpscaleConfig(candidates=2)
-    print(
-        f"{'':12}{'not named':>16}{'named':>16}\n{'':12}{'found   truth':>16}{'found   truth':>16}"
-    )
+    print(f"{'':12}{'not named':>16}{'named':>16}")
+    print(f"{'':12}{'found   truth':>16}{'found   truth':>16}")
     for spec in SPECS[1:]:
         named = parsed(spec, mask)
         line = f"{spec:12}"
@@ -101,7 +100,7 @@ def picture(path: Path, mask: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--faces", type=int, default=6)
     parser.add_argument("--picture", type=Path, help="only draw the README's picture")
     arguments = parser.parse_args()
