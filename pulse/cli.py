@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from typer.exceptions import TyperException
 
 from pulse import __version__, models_cli
+from pulse.degrade import SYNTAX, DegradeConfig
 from pulse.images import InputError, read_picture
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
@@ -91,6 +92,15 @@ def run(
             show_default=False,
         ),
     ] = UpscaleConfig.lr_size,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPERATORS",
+            help=f"What happened to the picture, commas between: {SYNTAX}. "
+            "[default: bicubic, and grey if it is]",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         Literal["default", "paper"],
         typer.Option(help="How to search; 'paper' is the publication's recipe."),
@@ -103,7 +113,8 @@ def run(
     """Search for high-resolution faces that downscale to each input."""
     try:
         search = replace(PRESETS[preset], steps=steps, tolerance=tolerance)
-        config = UpscaleConfig(candidates, seed, lr_size, search)
+        degraded = None if degrade is None else DegradeConfig.parse(degrade)
+        config = UpscaleConfig(candidates, seed, lr_size, search, degraded)
     except ValueError as error:
         raise InputError(str(error)) from error
     _check_names(inputs)
@@ -117,7 +128,8 @@ def run(
             picture = read_picture(path)
             if upscaler is None:
                 upscaler = _load(generator, device)
-            found = find_faces(picture, lr_size, upscaler.generator.resolution, str(path))
+            resolution = upscaler.generator.resolution
+            found = find_faces(picture, lr_size, resolution, str(path), degraded)
         except InputError as error:
             _complain(error)
             refused = True
@@ -271,6 +283,8 @@ def _report(record: dict[str, Any], folder: Path) -> None:
         best = Status.FOUND if Status.FOUND in (best, status) else status
     if best is not None and best is not Status.FOUND:
         print(f"No candidate matches {record['input']}. {best.advice}")
+    if record["tolerance"] > record["config"]["search"]["tolerance"]:
+        print(f"The noise raises the tolerance to {record['tolerance']:.2e}.")
     print(f"{folder / 'comparison.png'}  shows them side by side")
 
 

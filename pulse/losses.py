@@ -8,8 +8,13 @@ from torch import Tensor
 def squared_error(
     low: Float[Tensor, "b 3 l l"], target: Float[Tensor, "... 3 l l"]
 ) -> Float[Tensor, " b"]:
-    """Mean squared error over colours and pixels; of pictures in [0, 1]."""
-    return (low - target).square().mean((1, 2, 3))
+    """Mean squared error over colours and pixels where the target is known; of pictures in [0, 1].
+
+    The target is NaN where it is not, which must not be everywhere.
+    """
+    known = ~target.isnan()
+    difference = torch.where(known, low - target, 0.0)
+    return difference.square().mean((1, 2, 3)) / known.float().mean((-3, -2, -1))
 
 
 def geocross(v: Float[Tensor, "b L d"]) -> Float[Tensor, " b"]:

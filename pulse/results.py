@@ -63,6 +63,11 @@ class Result:
         """Whether at least one candidate met the tolerance."""
         return Status.FOUND in self.state.status
 
+    @property
+    def tolerance(self) -> float:
+        """The one that was used: what was asked for and what the noise adds."""
+        return self.config.search.with_noise(self.face.degrade.noise).tolerance
+
     def record(self, files: list[str]) -> dict[str, Any]:
         """What `result.json` holds."""
         state, generator = self.state, self.upscaler.generator
@@ -70,6 +75,7 @@ class Result:
             "input": self.source,
             "face": self.face.index,
             "lr_size": self.face.low.shape[-1],
+            "tolerance": self.tolerance,
             "seconds": round(self.seconds, 2),
             "interrupted": self.interrupted,
             "generator": {
@@ -82,6 +88,7 @@ class Result:
                 "preset": self.preset,
                 "device": str(generator.device),
                 **asdict(self.config),
+                "degrade": str(self.face.degrade),
             },
             "notice": NOTICE,
             "notes": list(self.face.notes),
@@ -119,7 +126,7 @@ def write_result(result: Result, folder: Path, format: Format = "png") -> dict[s
     record = result.record(files)
     for file, image, candidate in zip(files, images, record["candidates"], strict=True):
         write_bytes(folder / file, encode(image, format, _facts(result, candidate)))
-    write_bytes(folder / "input.png", _png(to_image(result.face.low)))
+    write_bytes(folder / "input.png", _png(to_image(result.face.low.nan_to_num(0))))
     facts = _facts(result, None)
     write_bytes(folder / "comparison.png", encode(_comparison(result, images), "png", facts))
     text = json.dumps(record, indent=2) + "\n"
@@ -139,7 +146,8 @@ def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
         "Synthetic": "yes",
         "Generator": f"{name} sha256:{result.upscaler.sha256}",
         "Steps": str(result.state.step),
-        "Tolerance": f"{result.config.search.tolerance:g}",
+        "Tolerance": f"{result.tolerance:g}",
+        "Degradation": str(result.face.degrade).encode(errors="backslashreplace").decode(),
     }
     if candidate is not None:
         mse = candidate["mse"]
@@ -193,7 +201,7 @@ def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
         sheet.paste(image.resize((size, size), how), (x, y))
         draw.text((x, y + size + 2), text, "black", font)
 
-    low = to_image(result.face.low)
+    low = to_image(result.face.low.nan_to_num(0))
     place(0, 0, low, f"input, {low.width}x{low.height}", True)
     place(0, 1, low, "what each should downscale to", True)
     for column, (image, own, status, error) in enumerate(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -77,6 +77,19 @@ class SearchConfig:
         if not 0 < self.tolerance <= 1:  # The largest error there can be.
             raise ValueError("The tolerance must be a number above 0 and at most 1.")
 
+    def with_noise(self, sigma: float) -> SearchConfig:
+        """The same for a target with noise of that standard deviation, on [0, 1].
+
+        Independent noise adds sigma^2 to the expected error of any picture, the true one included,
+        so tolerance and goal both go up by that: going lower would fit the noise (Morozov's
+        discrepancy principle).
+        """
+        if sigma == 0:
+            return self
+        tolerance = min(self.tolerance + sigma**2, 1.0)
+        goal = (self.goal * self.tolerance + sigma**2) / tolerance
+        return replace(self, tolerance=tolerance, goal=goal)
+
 
 PAPER = SearchConfig(optimiser="adam", geocross=0.05, draws=0, goal=1.0, stop=False)
 PRESETS = {"default": SearchConfig(), "paper": PAPER}
@@ -129,7 +142,7 @@ def search(
     rounding, which a hundred steps amplify to visible differences.
 
     Args:
-        target: what to match in [0, 1]; one for all candidates or one for each.
+        target: what to match in [0, 1]; one for all candidates or one for each. NaN is ignored.
         seeds: one per candidate.
         degrade: HR -> LR on pictures in [0, 1].
         prior: of the generator, if it was fitted before.

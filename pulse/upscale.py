@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from pulse.degrade import Bicubic
+from pulse.degrade import DegradeConfig
 from pulse.images import InputError, Picture, to_tensor
 from pulse.latent import LatentPrior
 from pulse.search import SearchConfig, State, search
@@ -39,12 +39,14 @@ class UpscaleConfig:
         seed: of the first candidate; the others follow.
         lr_size: side in pixels at which to match; None takes the size of a small picture as it is
             and downscales larger ones to 16.
+        degrade: what happened to the picture; None is plain bicubic, in grey if the picture is.
     """
 
     candidates: int = 4
     seed: int = 0
     lr_size: int | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
+    degrade: DegradeConfig | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= 1000:
@@ -63,24 +65,30 @@ class Face:
 
     Attributes:
         index: its number in the picture.
-        low: [3, l, l] in [0, 1], what the candidates have to downscale to.
+        low: [3, l, l] in [0, 1], what the candidates have to downscale to; NaN where it is ignored.
         notes: what was done to get it, one sentence each.
+        degrade: how the candidates have to be downscaled.
     """
 
     index: int
     low: Float[Tensor, "3 l l"]
     notes: tuple[str, ...] = ()
+    degrade: DegradeConfig = field(default_factory=DegradeConfig)
 
 
 def find_faces(
-    picture: Picture, lr_size: int | None, resolution: int, name: str = "The picture"
+    picture: Picture,
+    lr_size: int | None,
+    resolution: int,
+    name: str = "The picture",
+    degrade: DegradeConfig | None = None,
 ) -> list[Face]:
     """The faces of a picture, as small as they will be matched.
 
     A picture that is small, or larger and square, is taken as one face framed like FFHQ.
 
     Args:
-        lr_size: as in `UpscaleConfig`.
+        lr_size, degrade: as in `UpscaleConfig`.
         resolution: of the generator, which is the largest size that can be matched.
         name: what messages call the picture.
 
@@ -114,9 +122,23 @@ def find_faces(
             f"{name} would be matched at {size} pixels, but the generator draws only {resolution}: "
             f"give --lr-size {LR_SIZE} or another generator."
         )
-    # Pillow's bicubic is that of `Bicubic`, on 8 bits and without a large picture as floats.
-    low = image.resize((size, size), Image.Resampling.BICUBIC)
-    return [Face(0, to_tensor(low), tuple(notes))]
+    # Pillow's filters are those of `degrade`, on 8 bits and without a large picture as floats.
+    box = degrade is not None and degrade.resampling == "box"
+    low = image.resize((size, size), Image.Resampling.BOX if box else Image.Resampling.BICUBIC)
+    return [_face(0, low, notes, degrade)]
+
+
+def _face(index: int, low: Image.Image, notes: list[str], degrade: DegradeConfig | None) -> Face:
+    """The face that is matched, given it at LR size: in grey if it is, unless told otherwise."""
+    pixels = to_tensor(low)
+    grey = bool((pixels == pixels[:1]).all())
+    if degrade is None:
+        degrade = DegradeConfig(grey=grey)
+        if grey:
+            notes = [*notes, "It is grey and is matched in grey."]
+    elif grey and not degrade.grey:
+        notes = [*notes, "It is grey but is matched in colour; add grey to --degrade if it should."]
+    return Face(index, degrade.target(pixels), tuple(notes), degrade)
 
 
 class Upscaler:
@@ -147,8 +169,9 @@ class Upscaler:
 
     def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
         """Search for candidates; the last state is the answer."""
-        degrade = Bicubic(self.generator.resolution, face.low.shape[-1])
-        return search(self.generator, face.low, config.seeds, degrade, config.search, self.prior)
+        degrade = face.degrade.operator(self.generator.resolution, face.low.shape[-1])
+        how = config.search.with_noise(face.degrade.noise)
+        return search(self.generator, face.low, config.seeds, degrade, how, self.prior)
 
 
 def choose_device(name: str) -> torch.device:

@@ -98,6 +98,45 @@ def test_json_and_several_inputs(face: Image.Image, tmp_path: Path) -> None:
     assert (tmp_path / "results" / "two" / "candidate-01.webp").exists()
 
 
+def test_degradations(face: Image.Image, tiny: StyleGAN2, tmp_path: Path) -> None:
+    """All of them at once, and again from what the record says; and grey of itself."""
+    save(tiny, tmp_path / "tiny.safetensors")
+    face.convert("L").save(tmp_path / "grey.png")
+    face.save(tmp_path / "face.jpg", quality=60)
+    mask = Image.new("L", (16, 16), "white")
+    mask.paste("black", (0, 12, 16, 16))
+    (tmp_path / "masks").mkdir()
+    mask.save(tmp_path / "masks" / "chin.png")
+    one = ["-n", "1", "--steps", "2", "--json", "--generator", "tiny.safetensors"]
+    spec = "noise:0.02,mask:masks/chin.png,jpeg:60,grey,blur:0.5,box"
+    done = pulse("run", "face.jpg", "grey.png", *one, "--degrade", spec, cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    for record in json.loads(done.stdout):
+        assert (
+            record["config"]["degrade"]
+            == "blur:0.5,box,grey,jpeg:60,mask:masks/chin.png,noise:0.02"
+        )
+        assert record["tolerance"] == pytest.approx(1.4e-3)
+        assert record["config"]["search"]["tolerance"] == pytest.approx(1e-3)
+        assert record["candidates"][0]["mse"] is not None
+    shown = np.array(Image.open(tmp_path / "results" / "face" / "input.png"))
+    assert (shown[12:] == 0).all()
+    assert (shown[:12].std(axis=2) == 0).all()
+
+    again = json.loads(done.stdout)[0]["config"]["degrade"]
+    second = pulse("run", "face.jpg", *one, "--degrade", again, "-o", "b", cwd=tmp_path)
+    first, same = (tmp_path / f / "face" / "candidate-00.png" for f in ("results", "b"))
+    assert second.returncode in (0, 1), second.stderr
+    assert first.read_bytes() == same.read_bytes()
+
+    done = pulse("run", "grey.png", *one, cwd=tmp_path)
+    assert "grey.png: It is grey and is matched in grey." in done.stderr
+    assert json.loads(done.stdout)[0]["config"]["degrade"] == "bicubic,grey"
+    done = pulse("run", "grey.png", *one, "--degrade", "bicubic", cwd=tmp_path)
+    assert "grey.png: It is grey but is matched in colour" in done.stderr
+    assert json.loads(done.stdout)[0]["config"]["degrade"] == "bicubic"
+
+
 def test_a_bad_input_does_not_stop_the_good_ones(face: Image.Image, tmp_path: Path) -> None:
     face.save(tmp_path / "good.png")
     done = pulse("run", "bad.png", "good.png", "-n", "1", "--steps", "1", cwd=tmp_path)
@@ -218,6 +257,14 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
         (["--tolerance", "nan"], "tolerance must be a number above 0"),
         (["--tolerance", "1e40"], "tolerance must be a number above 0"),
         (["--lr-size", "3"], "--lr-size"),
+        (["--degrade", "melt"], "cannot take 'melt'; give one or more of bicubic, box, blur:SIGMA"),
+        (["--degrade", "blur:-1"], "blur of -1 cannot be"),
+        (["--degrade", "noise:nan"], "Noise of nan cannot be"),
+        (["--degrade", "jpeg:0"], "from 1 to 100"),
+        (["--degrade", "box,bicubic"], "says two things of resampling"),
+        (["--degrade", "mask:none.png"], "none.png does not exist"),
+        (["--degrade", "mask:face.png,mask:face.png"], "says two things of mask"),
+        (["--degrade", "mask:dark.png"], "ignores everything"),
         (["--generator", "g" * 300], "cannot be looked up"),
         (["--lr-size", "32"], "cannot be matched at 32"),
         (["--preset", "magic"], "--preset"),
@@ -233,6 +280,7 @@ def test_wrong_calls(arguments: list[str], message: str, face: Image.Image, tmp_
     if arguments[-1] == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     face.save(tmp_path / "face.png")
+    Image.new("L", (16, 16)).save(tmp_path / "dark.png")
     refused(pulse("run", "face.png", *arguments, cwd=tmp_path), "pulse: ", message)
     assert not (tmp_path / "results" / "face").exists()
 

@@ -8,6 +8,17 @@ import torch
 from pulse.losses import geocross, squared_error
 
 
+def test_squared_error_is_the_mean_over_what_is_known() -> None:
+    low, target = torch.rand(2, 3, 4, 4, requires_grad=True), torch.rand(3, 4, 4)
+    target[:, 1:] = torch.nan
+    error = squared_error(low, target)
+    expected = (low[..., :1, :] - target[:, :1]).square().mean((1, 2, 3))
+    torch.testing.assert_close(error, expected)
+    (gradient,) = torch.autograd.grad(error.sum(), low)
+    assert gradient.isfinite().all()
+    assert (gradient[..., 1:, :] == 0).all()
+
+
 def test_geocross_is_the_originals(shared: Path) -> None:
     reference = np.load(shared / "fixtures" / "pulse-method.npz")
     ours = geocross(torch.from_numpy(reference["latent"]))

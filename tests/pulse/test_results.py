@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pulse.degrade import Bicubic
+from pulse.degrade import Bicubic, DegradeConfig
 from pulse.images import to_tensor
 from pulse.results import SOURCE_TYPE, Format, Result, write_result
 from pulse.search import SearchConfig, Status
@@ -115,3 +115,21 @@ def test_the_comparison_shows_the_candidates(result: Result, tmp_path: Path) -> 
         first = np.array(image.resize((256, 256), Image.Resampling.BICUBIC), int)
     assert sheet.shape[1] == 4 * 264 + 8
     assert np.abs(sheet[8:264, 272:528] - first).max() <= 1
+
+
+def test_a_degraded_face_is_recorded_and_shown(result: Result, tmp_path: Path) -> None:
+    low = result.face.low.clone()
+    low[:, 0] = torch.nan
+    degrade = DegradeConfig(0.5, "box", mask=Path("mask.png"), noise=0.1)
+    face = replace(result.face, low=low, degrade=degrade)
+    config = replace(result.config, degrade=degrade)
+    record = write_result(replace(result, face=face, config=config), tmp_path)
+    assert record["config"]["degrade"] == "blur:0.5,box,mask:mask.png,noise:0.1"
+    assert record["config"]["search"]["tolerance"] == 1e-3
+    assert record["tolerance"] == pytest.approx(0.011)
+    shown = np.array(Image.open(tmp_path / "input.png"))
+    assert (shown[0] == 0).all()
+    assert (shown[1:] > 0).any()
+    with Image.open(tmp_path / record["candidates"][0]["file"]) as image:
+        assert image.info["Tolerance"] == "0.011"
+        assert image.info["Degradation"] == record["config"]["degrade"]

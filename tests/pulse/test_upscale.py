@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pulse.images import InputError, Picture
-from pulse.search import SearchConfig
-from pulse.upscale import UpscaleConfig, Upscaler, choose_device, find_faces
+from pulse.degrade import Bicubic, Box, DegradeConfig, Grey
+from pulse.images import InputError, Picture, to_tensor
+from pulse.losses import squared_error
+from pulse.search import SearchConfig, State, Status
+from pulse.upscale import Face, UpscaleConfig, Upscaler, choose_device, find_faces
 from stylegan import Generator
 
 
@@ -89,3 +93,88 @@ def test_upscaler_searches_at_the_faces_size(tiny: Generator) -> None:
     *_, state = upscaler.search(face, config)
     assert state.images.shape == (2, 3, 32, 32)
     assert state.low.shape == (2, 3, 10, 10)
+
+
+def test_a_larger_one_is_downscaled_in_the_way_that_is_given() -> None:
+    source = picture(96, 96)
+    (face,) = find_faces(source, None, 128, degrade=DegradeConfig(resampling="box"))
+    torch.testing.assert_close(face.low, Box(96, 16)(to_tensor(source.image)), atol=4e-3, rtol=0)
+
+
+def test_a_grey_picture_is_matched_in_grey_unless_told_otherwise() -> None:
+    source = Picture(picture(16, 16).image.convert("L").convert("RGB"), ("A note.",))
+    (face,) = find_faces(source, None, 128)
+    assert face.degrade == DegradeConfig(grey=True)
+    assert face.notes == ("A note.", "It is grey and is matched in grey.")
+    plain = DegradeConfig()
+    (face,) = find_faces(source, None, 128, degrade=plain)
+    assert face.degrade == plain
+    assert face.notes[1:] == (
+        "It is grey but is matched in colour; add grey to --degrade if it should.",
+    )
+    (face,) = find_faces(source, None, 128, degrade=DegradeConfig(grey=True))
+    assert face.notes == ("A note.",)
+    assert find_faces(picture(16, 16), None, 128)[0].degrade == plain
+
+
+def searched(tiny: Generator, source: Picture, degrade: DegradeConfig) -> tuple[Face, State]:
+    (face,) = find_faces(source, 8, tiny.resolution, degrade=degrade)
+    config = UpscaleConfig(1, 5, 8, SearchConfig(steps=6, draws=8, goal=0.0), degrade)
+    *_, state = Upscaler(tiny, "tiny", "0").search(face, config)
+    return face, state
+
+
+def test_in_grey_colours_do_not_matter(tiny: Generator) -> None:
+    """A picture and its luma lead to the same face, and the error is that of the luma."""
+    source = picture(32, 32)
+    face, state = searched(tiny, source, DegradeConfig(grey=True))
+    assert (face.low == face.low[:1]).all()
+    luma = Grey()(Bicubic(32, 8)(state.images))
+    torch.testing.assert_close(state.low, luma)
+    torch.testing.assert_close((luma - face.low)[:, 0].square().mean((1, 2)), state.best)
+
+
+def test_what_is_masked_has_no_influence(tiny: Generator, tmp_path: Path) -> None:
+    white = np.full((8, 8), 255, np.uint8)
+    white[5:] = 0
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    degrade = DegradeConfig(mask=tmp_path / "mask.png")
+    one = picture(8, 8)
+    pixels = np.array(one.image)
+    pixels[5:] = 255 - pixels[5:]
+    _, state = searched(tiny, one, degrade)
+    _, same = searched(tiny, Picture(Image.fromarray(pixels)), degrade)
+    assert torch.equal(state.images, same.images)
+    pixels[:5] = 255 - pixels[:5]
+    _, other = searched(tiny, Picture(Image.fromarray(pixels)), degrade)
+    assert not torch.equal(state.images, other.images)
+    # The mean is over what counts, and the rest is black.
+    seen = Bicubic(32, 8)(state.images)[..., :5, :]
+    error = squared_error(seen, to_tensor(one.image)[:, :5])
+    torch.testing.assert_close(error, state.best)
+    assert (state.low[..., 5:, :] == 0).all()
+
+
+def test_noise_raises_the_tolerance(tiny: Generator) -> None:
+    source = picture(8, 8)
+    _, state = searched(tiny, source, DegradeConfig())
+    missed = SearchConfig(steps=1, draws=8, tolerance=0.9 * state.best.item())
+    for noise, status in ((0.0, Status.NOT_CONVERGED), (0.5, Status.FOUND)):
+        (face,) = find_faces(source, None, 32, degrade=DegradeConfig(noise=noise))
+        *_, last = Upscaler(tiny, "tiny", "0").search(face, UpscaleConfig(1, 5, 8, missed))
+        assert last.status == (status,)
+
+
+def test_naming_what_happened_comes_closer_to_the_truth(tiny: Generator) -> None:
+    """Matching a blurred picture as if it were sharp leads further from the sharp one."""
+    w = tiny.mapping(torch.randn(1, tiny.z_dim))[:, None].expand(-1, tiny.num_layers, -1)
+    truth = ((tiny.synthesis(w)[0] + 1) / 2).clamp(0, 1)
+    blurred = DegradeConfig(blur=2.0)
+    low = blurred.operator(32, 8)(truth)
+    config = UpscaleConfig(2, 0, None, SearchConfig(steps=60, tolerance=1e-4))
+    distance: list[float] = []
+    for degrade in (DegradeConfig(), blurred):
+        *_, state = Upscaler(tiny, "tiny", "0").search(Face(0, low, (), degrade), config)
+        sharp = Bicubic(32, 8)
+        distance.append(squared_error(sharp(state.images), sharp(truth)).mean().item())
+    assert distance[1] < 0.8 * distance[0]
