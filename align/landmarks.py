@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,11 +22,11 @@ from PIL import Image, ImageOps
 
 Detector = Literal["frontal", "cnn"]
 
-SEARCHES = ((1, 4_200_000), (2, 1_100_000), (3, 70_000))
-"""How often the photo is doubled, and the most pixels it may have for that.
+SEARCHES = ((1, 4_200_000, 4_200_000), (2, 600_000, 2_100_000), (3, 0, 330_000))
+"""How often the photo is doubled, for at most how many pixels, and if no face is found yet.
 
 A photo with more pixels than the first of these is shrunk to it. With one doubling faces are found
-whose box is 40 pixels wide, with two 20, with three 10. An upright face fills half of an FFHQ frame.
+whose box is 40 pixels wide, with two 20, with three 10. The box is about half of an FFHQ frame.
 """
 CNN_PIXELS = 250_000
 """What the CNN searches, doubled once: it takes about five seconds for that on one core."""
@@ -71,65 +71,77 @@ def upright(photo: Image.Image) -> Image.Image:
 def find_faces(photo: Image.Image, detector: Detector = "frontal") -> list[Face]:
     """All faces that the detector finds, largest box first.
 
+    Where no face is upright, turned ones are looked for. Strongly turned faces beside an upright
+    one are not found.
+
     Faces of which the first search (the photo doubled once, dlib's usual call) is sure have dlib's
     whole-numbered landmarks. Landmarks of smaller and turned faces are taken on an enlarged,
     upright cut, so they lie between pixels.
 
     Args:
         photo: any mode; turned as its EXIF says before anything else.
-        detector: `cnn` looks also for profiles and covered faces. It is slow, and sees no faces
-            below a sixth of a large photo's side or so.
+        detector: `cnn` looks also for profiles and covered faces. It takes seconds, and sees no
+            face that is narrower than about a twelfth of the photo's side.
     """
     image = upright(photo)
-    found: list[Face] = []
-    for face in _upright_faces(image, detector):
-        if not any(_same(face, other) for other in found):
-            found.append(face)
+    found = _upright_faces(image)
+    if detector == "cnn":
+        _add(found, _cnn_faces(image))
     if not found:
-        turned = sorted(_turned_faces(image), key=lambda face: -face.score)
-        for face in turned:
-            if not any(_same(face, other) for other in found):
-                found.append(face)
+        _add(found, sorted(_turned_faces(image), key=lambda face: -face.score))
     return sorted(found, key=lambda face: -face.width)
 
 
-def _upright_faces(image: Image.Image, detector: Detector) -> Iterator[Face]:
-    pixels = np.asarray(image)
-    for doublings, limit in SEARCHES:
-        searched, factor = _bounded(image, limit)
+def _upright_faces(image: Image.Image) -> list[Face]:
+    found: list[Face] = []
+    for doublings, limit, limit_if_none in SEARCHES:
+        searched, factor = _bounded(image, limit if found else limit_if_none)
         if factor < 1 and doublings > 1:
             break
         boxes, scores, _ = _frontal().run(np.asarray(searched), doublings, MIN_SCORE)
         for box, score in zip(boxes, scores, strict=True):
             corners = _corners(box, factor)
             if doublings == 1:
-                yield Face(_landmarks(pixels, corners), corners, score)
+                points = _landmarks(np.asarray(image), corners)
             else:
-                yield Face(_landmarks_turned(image, corners, 0), corners, score)
-    if detector == "cnn":
-        searched, factor = _bounded(image, CNN_PIXELS)
-        for found in _cnn()(np.asarray(searched), 1):
-            corners = _corners(found.rect, factor)
-            yield Face(_landmarks(pixels, corners), corners, found.confidence)
+                points = _landmarks_turned(image, corners, 0)
+            _add(found, [Face(points, corners, score)])
+    return found
+
+
+def _cnn_faces(image: Image.Image) -> list[Face]:
+    searched, factor = _bounded(image, CNN_PIXELS)
+    faces = [
+        (_corners(one.rect, factor), one.confidence) for one in _cnn()(np.asarray(searched), 1)
+    ]
+    pixels = np.asarray(image)
+    return [Face(_landmarks(pixels, box), box, score) for box, score in faces]
 
 
 def _turned_faces(image: Image.Image) -> Iterator[Face]:
     small, factor = _bounded(image, TURNED_PIXELS)
-    margin = [round(MARGIN * side) for side in small.size]
-    rows, columns = (margin[1], margin[1]), (margin[0], margin[0])
-    padded = Image.fromarray(np.pad(np.asarray(small), (rows, columns, (0, 0)), "edge"))
+    wide, high = (round(MARGIN * side) for side in small.size)
+    pixels = np.pad(np.asarray(small), ((high, high), (wide, wide), (0, 0)), "edge")
+    padded = Image.fromarray(pixels)
     for degrees in TURNS:
         turned = padded.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
         boxes, scores, _ = _frontal().run(np.asarray(turned), 1, MIN_TURNED_SCORE)
         for box, score in zip(boxes, scores, strict=True):
             left, top, right, bottom = _corners(box, 1)
-            centre = np.array([left + right, top + bottom]) / 2
             # Around the middle of both pictures, back into the photo.
-            centre = _rotation(degrees) @ (centre - (np.array(turned.size) - 1) / 2)
-            x, y = (centre + (np.array(small.size) - 1) / 2 + 0.5) / factor - 0.5
+            centre = np.array([left + right + 1, top + bottom + 1]) / 2 - np.array(turned.size) / 2
+            centre = (_rotation(degrees) @ centre + np.array(small.size) / 2) / factor
+            x, y = (centre - 0.5).tolist()
             half = (right - left) / 2 / factor
             corners = (x - half, y - half, x + half, y + half)
             yield Face(_landmarks_turned(image, corners, degrees), corners, score)
+
+
+def _add(found: list[Face], more: Iterable[Face]) -> None:
+    """Add the faces that are not there yet."""
+    for face in more:
+        if not any(_same(face, other) for other in found):
+            found.append(face)
 
 
 def _rotation(degrees: float) -> Float[np.ndarray, "2 2"]:

@@ -15,15 +15,26 @@ from typing import Annotated, Any, Literal
 
 import torch
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
+from align import Detector, crop_face
 from pulse import __version__
-from pulse.images import InputError, read_picture
+from pulse.framing import (
+    MIN_LR_SIZE,
+    Align,
+    Framing,
+    choose,
+    describe,
+    draw_faces,
+    find_framings,
+)
+from pulse.images import InputError, read_picture, write_bytes
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
-from pulse.upscale import MAX_SEED, MIN_LR_SIZE, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from pulse.upscale import MAX_SEED, NOTICE, Face, UpscaleConfig, Upscaler, find_faces
 from stylegan import EMBEDDED, CheckpointError
 from stylegan.memory import keep_freed_memory
 
@@ -33,6 +44,17 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+FaceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="largest|all|N",
+        help="Which of a photo's faces; 0 is the largest, as in --show-faces.",
+    ),
+]
+DetectorOption = Annotated[
+    Detector,
+    typer.Option(help="cnn finds profiles and covered faces, too, but takes seconds."),
+]
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
@@ -75,13 +97,26 @@ def run(
         float, typer.Option(help="Largest mean squared error, on [0, 1] at LR size, of a match.")
     ] = SearchConfig.tolerance,
     lr_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=MIN_LR_SIZE,
-            help="Side in pixels at which to match. [default: a small picture's own size, else 16]",
+            metavar="N|auto",
+            help="Side in pixels at which to match; auto: what the pixels hold. "
+            "[default: a small picture's own size, else 16]",
             show_default=False,
         ),
-    ] = UpscaleConfig.lr_size,
+    ] = None,
+    align: Annotated[
+        Align,
+        typer.Option(help="Look for faces: in pictures that need it, in all, or in none."),
+    ] = "auto",
+    face: FaceOption = "largest",
+    detector: DetectorOption = "frontal",
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Write the photo with each candidate in its place, too.")
+    ] = False,
+    show_faces: Annotated[
+        bool, typer.Option("--show-faces", help="Write the photo with numbered faces, too.")
+    ] = False,
     preset: Annotated[
         Literal["default", "paper"],
         typer.Option(help="How to search; 'paper' is the publication's recipe."),
@@ -94,9 +129,11 @@ def run(
     """Search for high-resolution faces that downscale to each input."""
     try:
         search = replace(PRESETS[preset], steps=steps, tolerance=tolerance)
-        config = UpscaleConfig(candidates, seed, lr_size, search)
+        size = _lr_size(lr_size)
+        config = UpscaleConfig(candidates, seed, size, search)
     except ValueError as error:
         raise InputError(str(error)) from error
+    which = _which(face)
     _check_names(inputs)
     _check_output(output)
 
@@ -108,29 +145,38 @@ def run(
             picture = read_picture(path)
             if upscaler is None:
                 upscaler = _load(generator, device)
-            found = find_faces(picture, lr_size, upscaler.generator.resolution, str(path))
+            framings = find_framings(picture, str(path), align, detector)
+            if show_faces:
+                _show_faces(picture.image, framings, path, output / _folder_name(path, 0))
+            chosen = choose(framings, which, str(path))
+            found = find_faces(picture, size, upscaler.generator.resolution, str(path), chosen)
         except InputError as error:
             _complain(error)
             refused = True
             continue
-        for face in found:
-            faces.append((path, face))
-            for note in face.notes:
+        for one in found:
+            faces.append((path, one))
+            for note in one.notes:
                 _say(f"{path}: {note}")
+        if which == "largest" and len(framings) > 1:
+            _say(f"{path}: It shows {len(framings)} faces; the largest is used, see --face.")
+        if paste and framings[0].found is None:
+            _say(f"{path}: No face was looked for or found, so there is none to paste over.")
 
     records: list[dict[str, Any]] = []
     complete = matched = True
     try:
-        for path, face in faces:
+        for path, one in faces:
             assert upscaler is not None
-            folder = output / _folder_name(path, face.index)
+            folder = output / _folder_name(path, one.index)
             try:
                 _check_output(folder)
-                result = _search(path, face, upscaler, config, preset)
+                result = _search(path, one, upscaler, config, preset)
                 if result is None:
                     complete = False
                     break
-                record = _write(result, folder, format)
+                photo = read_picture(path).image if paste else None
+                record = _write(result, folder, format, photo)
             except InputError as error:
                 _complain(error)
                 refused = True
@@ -151,6 +197,102 @@ def run(
         raise typer.Exit(2)
     if not (complete and matched):
         raise typer.Exit(1)
+
+
+@app.command(name="align")
+def align_photos(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of people.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
+        "aligned"
+    ),
+    size: Annotated[
+        int, typer.Option(min=16, max=4096, help="Side of the crops in pixels.")
+    ] = 1024,
+    face: FaceOption = "all",
+    detector: DetectorOption = "frontal",
+) -> None:
+    """Cut out the faces of photos as FFHQ does, without a search."""
+    which = _which(face)
+    _check_names(photos)
+    _check_output(output)
+    refused = False
+    for path in photos:
+        try:
+            picture = read_picture(path)
+            framings = find_framings(picture, str(path), "always", detector)
+            record = {
+                "input": str(path),
+                "width": picture.image.width,
+                "height": picture.image.height,
+                "detector": detector,
+                "size": size,
+                "faces": [],
+            }
+            for framing in choose(framings, which, str(path)):
+                assert framing.found is not None
+                file = output / f"{_folder_name(path, framing.index)}.png"
+                crop = crop_face(picture.image, framing.found, size)
+                landmarks = framing.found.landmarks.round(3).tolist()
+                facts = {"file": file.name, "face": framing.index, **describe(framing.found)}
+                record["faces"].append({**facts, "landmarks": landmarks})
+                _write_file(file, _png(crop))
+                print(file)
+                for note in framing.notes:
+                    _say(f"{file}: {note}")
+            text = json.dumps(record, indent=2) + "\n"
+            _write_file(output / f"{_folder_name(path, 0)}.json", text.encode())
+        except InputError as error:
+            _complain(error)
+            refused = True
+    if refused:
+        raise typer.Exit(2)
+
+
+def _lr_size(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < MIN_LR_SIZE:
+        raise InputError(
+            f"--lr-size takes a whole number of pixels from {MIN_LR_SIZE} on, or auto; not {text}."
+        )
+    return int(text)
+
+
+def _which(text: str) -> Literal["largest", "all"] | int:
+    if text == "largest" or text == "all":
+        return text
+    if not text.isdecimal():
+        raise InputError(f"--face takes largest, all or a number from 0 on; not {text}.")
+    return int(text)
+
+
+def _show_faces(image: Image.Image, framings: list[Framing], path: Path, folder: Path) -> None:
+    """Write the photo with numbered boxes, and list them."""
+    _check_output(folder)
+    file = folder / "faces.png"
+    _write_file(file, _png(draw_faces(image, framings)))
+    _say(f"{path}: {file} shows its faces by number.")
+    for framing in framings:
+        where = ""
+        if framing.found is not None:
+            left, top, right, bottom = (round(value) for value in framing.found.box)
+            where = f" from ({left}, {top}) to ({right}, {bottom})"
+        _say(f"{path}: face {framing.index}{where}, framed by {framing.side} pixels.")
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write_file(file: Path, data: bytes) -> None:
+    try:
+        write_bytes(file, data)
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be written ({error.strerror or error}); give another folder with -o."
+        ) from error
 
 
 def _load(generator: str, device: str) -> Upscaler:
@@ -239,9 +381,11 @@ def _errors(state: State) -> str:
     return " ".join(shown) + " (e-3)"
 
 
-def _write(result: Result, folder: Path, format: Format) -> dict[str, Any]:
+def _write(
+    result: Result, folder: Path, format: Format, photo: Image.Image | None
+) -> dict[str, Any]:
     try:
-        return write_result(result, folder, format)
+        return write_result(result, folder, format, photo)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror or error}); give another folder with -o."

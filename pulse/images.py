@@ -120,7 +120,9 @@ def _plain(image: Image.Image) -> Picture:
             notes.append("Its transparent parts were put on white.")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return Picture(image.convert("RGB"), tuple(notes))
+    image = image.convert("RGB")
+    image.info.clear()  # What it says of its orientation would have it turned again.
+    return Picture(image, tuple(notes))
 
 
 def _orientation(image: Image.Image) -> int:

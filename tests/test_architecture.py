@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("pulse", "stylegan", "align")
 MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
-    "__init__", "images", "degrade", "latent", "losses", "optimise", "search", "upscale", "results",
-    "cli", "__main__",
+    "__init__", "images", "framing", "degrade", "latent", "losses", "optimise", "search", "upscale",
+    "results", "cli", "__main__",
 )  # fmt: skip
 
 
