@@ -134,7 +134,7 @@ def run(
     except ValueError as error:
         raise InputError(str(error)) from error
     which = _which(face)
-    _check_names(inputs)
+    names = _first_names(inputs)
     _check_output(output)
 
     faces: list[tuple[Path, Face]] = []
@@ -149,12 +149,19 @@ def run(
             if show_faces:
                 _show_faces(picture.image, framings, path, output / _folder_name(path, 0))
             chosen = choose(framings, which, str(path))
-            found = find_faces(picture, size, upscaler.generator.resolution, str(path), chosen)
         except InputError as error:
             _complain(error)
             refused = True
             continue
-        for one in found:
+        for framing in chosen:
+            resolution = upscaler.generator.resolution
+            try:
+                (one,) = find_faces(picture, size, resolution, str(path), [framing])
+                _claim(names, path, one.index)
+            except InputError as error:
+                _complain(error)
+                refused = True
+                continue
             faces.append((path, one))
             for note in one.notes:
                 _say(f"{path}: {note}")
@@ -213,7 +220,7 @@ def align_photos(
 ) -> None:
     """Cut out the faces of photos as FFHQ does, without a search."""
     which = _which(face)
-    _check_names(photos)
+    names = _first_names(photos)
     _check_output(output)
     refused = False
     for path in photos:
@@ -230,6 +237,7 @@ def align_photos(
             }
             for framing in choose(framings, which, str(path)):
                 assert framing.found is not None
+                _claim(names, path, framing.index)
                 file = output / f"{_folder_name(path, framing.index)}.png"
                 crop = crop_face(picture.image, framing.found, size)
                 landmarks = framing.found.landmarks.round(3).tolist()
@@ -411,16 +419,23 @@ def _folder_name(path: Path, index: int) -> str:
     return stem if index == 0 else f"{stem}-{index}"
 
 
-def _check_names(inputs: list[Path]) -> None:
+def _first_names(inputs: list[Path]) -> dict[str, Path]:
+    """The folder of each input's first face, and the input."""
     names: dict[str, Path] = {}
     for path in inputs:
-        name = _folder_name(path, 0)
-        if name in names:
-            raise InputError(
-                f"{names[name]} and {path} would be written to the same folder {name}; "
-                "run them apart with different -o."
-            )
-        names[name] = path
+        _claim(names, path, 0)
+    return names
+
+
+def _claim(names: dict[str, Path], path: Path, index: int) -> None:
+    """Take the name for a face's results; that of an input's first face is its own already."""
+    name = _folder_name(path, index)
+    if name in names and not (index == 0 and names[name] is path):
+        raise InputError(
+            f"{names[name]} and {path} would be written to the same folder {name}; "
+            "run them apart with different -o."
+        )
+    names[name] = path
 
 
 def _check_output(folder: Path) -> None:
