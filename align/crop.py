@@ -44,7 +44,11 @@ class Frame:
 
     @classmethod
     def of(cls, face: Face) -> Frame:
-        """The frame that FFHQ would give a face."""
+        """The frame that FFHQ would give a face.
+
+        Raises:
+            ValueError: eyes and mouth lie within a pixel.
+        """
         eyes = [face.landmarks[part].mean(0) for part in (slice(36, 42), slice(42, 48))]
         between = (eyes[0] + eyes[1]) / 2
         across = eyes[1] - eyes[0]
@@ -52,7 +56,9 @@ class Frame:
         # The mean of where the eyes and where the mouth say that right is.
         right = across + np.array([down[1], -down[0]])
         length = max(2.0 * math.hypot(*across), 1.8 * math.hypot(*down))
-        right *= length / max(math.hypot(*right), 1e-9)
+        if length < 0.5 or not right.any():
+            raise ValueError("The landmarks lie on one spot and give no frame.")
+        right *= length / math.hypot(*right)
         x, y = between + 0.1 * down + 0.5
         return cls((float(x), float(y)), (float(right[0]), float(right[1])))
 
@@ -151,8 +157,6 @@ def paste_back(
 
 
 def _cut(image: Image.Image, frame: Frame, size: int) -> Image.Image:
-    if frame.size < 1:
-        raise ValueError("The landmarks lie on one spot and give no frame.")
     work = max(size, min(math.ceil(frame.size), 4 * size))
     part, origin, factor = _surroundings(image, frame, work)
     matrix = frame.matrix(work)

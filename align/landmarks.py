@@ -31,6 +31,7 @@ whose box is 40 pixels wide, with two 20, with three 10. The box is about half o
 CNN_PIXELS = 250_000
 """What the CNN searches, doubled once: it takes about five seconds for that on one core."""
 TURNED_PIXELS = 200_000
+"""What is searched turned, doubled once; a smaller photo is enlarged up to four times."""
 TURNS = (0, 30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180)
 """Degrees by which a photo without any upright face is turned; the detector bears about 15."""
 MARGIN = 0.25
@@ -119,7 +120,7 @@ def _cnn_faces(image: Image.Image) -> list[Face]:
 
 
 def _turned_faces(image: Image.Image) -> Iterator[Face]:
-    small, factor = _bounded(image, TURNED_PIXELS)
+    small, factor = _bounded(image, TURNED_PIXELS, 4)
     wide, high = (round(MARGIN * side) for side in small.size)
     pixels = np.pad(np.asarray(small), ((high, high), (wide, wide), (0, 0)), "edge")
     padded = Image.fromarray(pixels)
@@ -174,10 +175,10 @@ def _landmarks_turned(
     return (points + 0.5) @ matrix.T + shift - 0.5
 
 
-def _bounded(image: Image.Image, limit: int) -> tuple[Image.Image, float]:
-    """The picture with at most so many pixels, and by how much it was shrunk."""
-    factor = math.sqrt(limit / (image.width * image.height))
-    if factor >= 1:
+def _bounded(image: Image.Image, limit: int, most: float = 1) -> tuple[Image.Image, float]:
+    """The picture with at most so many pixels, and by how much it was shrunk or enlarged."""
+    factor = min(math.sqrt(limit / (image.width * image.height)), most)
+    if factor == 1:
         return image, 1.0
     size = max(round(image.width * factor), 1), max(round(image.height * factor), 1)
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0), factor

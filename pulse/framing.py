@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +26,12 @@ NEAR = 0.1
 """A picture is framed like FFHQ if no corner of a face's frame is further off, in its sides."""
 WHOLE = 0.9
 """Share of a frame that has to lie in the picture for it to go without saying."""
+MAX_FIT = 160
+"""Side in pixels at which the resolution of a picture is estimated."""
+MAX_BLOCKS = 512
+"""The same for pixelated pictures, whose edges have to stay sharp."""
+SMOOTH = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)
+PHASES = (-0.5, -0.25, 0.0, 0.25)
 LOST = 1e-4
 """Detail, as a mean squared error on [0, 1], that is not counted as resolution: a tenth of the
 default tolerance, so it could not matter to a search."""
@@ -206,48 +210,60 @@ def draw_faces(image: Image.Image, framings: Sequence[Framing]) -> Image.Image:
 def own_resolution(image: Image.Image, most: int = SMALL) -> int:
     """How many pixels per side a square picture really holds; `most` if more.
 
-    A picture of l x l pixels that was enlarged lies in the span of l kernels along each axis. So
-    for each l, from the smallest, the picture is fitted by least squares with bicubic, bilinear
-    and pixelated enlargements of l x l pixels (the smooth ones also shifted by half a pixel, since
-    a cut need not begin where a pixel does). The answer is the first l that misses no more than
-    `LOST` and what noise leaves, as estimated from the finest diagonal differences (Donoho and
-    Johnstone 1994: median / 0.6745). Blur, which no fit can tell from enlargement, lowers it too.
+    A picture of l x l pixels that was enlarged lies in the span of l kernels along each axis, so
+    for each l, from the smallest, the picture is fitted by least squares with enlargements of l x l
+    pixels: bicubic and bilinear ones, shifted by quarters of a pixel, since a cut need not begin
+    where a pixel does, and pixelated ones. The answer is the first l whose fit misses, for each
+    dimension that it leaves out, no more than `LOST` and the noise, as estimated from the finest
+    diagonal differences (Donoho and Johnstone 1994: median / 0.6745). Blur, which no fit can tell
+    from enlargement, lowers it too.
     """
-    if image.width > 256:
-        image = image.resize((256, 256), Image.Resampling.BOX)
-    grey = np.asarray(image.convert("L"), np.float64) / 255
-    side = grey.shape[0]
-    even = grey[: side // 2 * 2, : side // 2 * 2]
-    fine = even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]
-    noise = float(np.square(np.median(np.abs(fine)) / 2 / 0.6745))
-    energy = np.square(grey).mean()
-    for size in range(MIN_LR_SIZE, min(side, most)):
-        missed = math.inf
-        for kernel, phases in KERNELS:
-            bases = [_basis(side, size, kernel, phase) for phase in phases]
-            for rows in bases:
-                part = rows.T @ grey
-                kept = max(np.square(part @ columns).sum() for columns in bases)
-                missed = min(missed, energy - kept / side**2)
-        if missed <= LOST + noise * (1 - (size / side) ** 2):
+    smooth, blocks = _grey(image, MAX_FIT), _grey(image, MAX_BLOCKS)
+    enough, enough_blocks = LOST + _noise(smooth), LOST + _noise(blocks)
+    for size in range(MIN_LR_SIZE, min(image.width, most)):
+        missed = min(_missed(smooth, size, kernel) for kernel in SMOOTH)
+        if missed <= enough or _missed_by_blocks(blocks, size) <= enough_blocks:
             return size
-    return min(side, most)
+    return min(image.width, most)
 
 
-KERNELS = (
-    (Image.Resampling.BICUBIC, (0.0, 0.5)),
-    (Image.Resampling.BILINEAR, (0.0, 0.5)),
-    (Image.Resampling.NEAREST, (0.0,)),
-)
+def _grey(image: Image.Image, most: int) -> Float[np.ndarray, "s s"]:
+    side = min(image.width, most)
+    if side < image.width:
+        image = image.resize((side, side), Image.Resampling.BOX)
+    return np.asarray(image.convert("L"), np.float32) / 255
 
 
-@lru_cache(1024)
+def _noise(grey: Float[np.ndarray, "s s"]) -> float:
+    """Variance of white noise in a picture."""
+    even = grey[: len(grey) // 2 * 2, : len(grey) // 2 * 2]
+    fine = even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]
+    return float(np.square(np.median(np.abs(fine)) / 2 / 0.6745)) if fine.size else 0.0
+
+
+def _missed(grey: Float[np.ndarray, "s s"], size: int, kernel: Image.Resampling) -> float:
+    """Squared error of the best enlargement of `size` pixels, per dimension that it leaves out."""
+    bases = [_basis(len(grey), size, kernel, phase) for phase in PHASES]
+    # Each axis has its own best shift.
+    rows = max((basis.T @ grey for basis in bases), key=lambda part: np.square(part).sum())
+    kept, columns = max((np.square(rows @ basis).sum(), basis.shape[1]) for basis in bases)
+    left_out = grey.size - len(rows) * columns
+    return float(np.square(grey).sum() - kept) / left_out if left_out > 0 else 1.0
+
+
 def _basis(
     side: int, size: int, kernel: Image.Resampling, phase: float
 ) -> Float[np.ndarray, "side k"]:
     """Orthonormal columns that span what `size` pixels can become when enlarged to `side`."""
     spare = size + 2  # One pixel on either side reaches into the picture.
-    box = (0, 1 - phase, spare, 1 - phase + size)
+    box = (0, 1 + phase, spare, 1 + phase + size)
     pixels = Image.fromarray(np.eye(spare, dtype=np.float32)).resize((spare, side), kernel, box=box)
     columns = np.asarray(pixels, np.float64)
-    return np.linalg.qr(columns[:, np.abs(columns).sum(0) > 1e-6])[0]
+    return np.linalg.qr(columns[:, np.abs(columns).sum(0) > 1e-3])[0]
+
+
+def _missed_by_blocks(grey: Float[np.ndarray, "s s"], size: int) -> float:
+    image = Image.fromarray(grey)
+    low = image.resize((size, size), Image.Resampling.BOX)
+    blocks = np.asarray(low.resize(image.size, Image.Resampling.NEAREST))
+    return float(np.square(grey - blocks).mean()) / (1 - (size / len(grey)) ** 2)

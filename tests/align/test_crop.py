@@ -45,9 +45,10 @@ def test_a_drawn_face_is_cut_out_as_it_was_drawn(
     photo: Image.Image, drawn: list[Image.Image]
 ) -> None:
     (face,) = find_faces(photo)
+    (own,) = find_faces(drawn[1])
     cut = crop_face(photo, face, 32)
     assert cut.size == (32, 32)
-    assert difference(cut, drawn[1].resize((32, 32), Image.Resampling.BICUBIC)) < 6
+    assert difference(cut, crop_face(drawn[1], own, 32)) < 5
 
 
 @pytest.mark.parametrize("degrees", [30, 90, 180])
@@ -68,7 +69,7 @@ def test_a_shrunk_crop_is_antialiased_and_in_place(drawn: list[Image.Image]) -> 
     (face,) = find_faces(photo)
     small = crop_face(photo, face, 32)
     big = crop_face(photo, face, 1400).resize((32, 32), Image.Resampling.LANCZOS)
-    assert difference(small, big) < 0.5
+    assert difference(small, big) < 1
     stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (1600, 800))).convert("RGB")
     assert np.ptp(np.asarray(crop_face(stripes, face, 32), float)) < 12
 
@@ -105,7 +106,6 @@ def test_a_new_face_takes_the_place_and_the_light_of_the_old(
     photo: Image.Image, drawn: list[Image.Image]
 ) -> None:
     (face,) = find_faces(photo)
-    frame = Frame.of(face)
     darker = Image.eval(drawn[3], lambda value: int(value * 0.7))
     result = paste_back(photo, face, darker)
     assert result.size == photo.size
@@ -115,12 +115,12 @@ def test_a_new_face_takes_the_place_and_the_light_of_the_old(
     middle = (24, 24, 40, 46)
     # In the middle it is the new face but for its light...
     a, b, c = (np.asarray(im.crop(middle).convert("L"), float) for im in (cut, new, plain))
-    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
+    like_new, like_old = (np.corrcoef(a.ravel(), x.ravel())[0, 1] for x in (b, c))
+    assert like_new > 0.9
+    assert like_new > like_old + 0.1
     assert abs(a.mean() - c.mean()) < 0.5 * abs(b.mean() - c.mean())
     # ...and at the frame's edge nothing has changed.
     assert difference(cut.crop((0, 0, 64, 4)), plain.crop((0, 0, 64, 4))) < 0.1
-    outside = frame.in_photo((64, 64), 64)
-    assert outside.shape == (64, 64)
 
 
 def test_faces_cut_by_the_border_can_be_pasted(drawn: list[Image.Image]) -> None:
@@ -149,11 +149,10 @@ def test_wrong_calls(photo: Image.Image) -> None:
 def test_photos_give_the_crops_of_the_original_recipe(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bicubic sampling is sharper where the crop enlarges; else the crops are the recipe's."""
+    """Sampled bilinearly as there, crops are the recipe's within 1 of 255; ours are sharper."""
     folder = shared / "fixtures" / "align"
     expected = json.loads((folder / "expected.json").read_text())
     ours: list[float] = []
-    halved: list[float] = []
     bilinear: list[float] = []
     returned: list[float] = []
 
@@ -168,9 +167,7 @@ def test_photos_give_the_crops_of_the_original_recipe(
             face = Face(np.array(expected_face["landmarks"], float), (0, 0, 0, 0), 0.0)
             with Image.open(folder / Path(expected_face["crop"]).name) as opened:
                 reference = opened.convert("RGB")
-            cut = crop_face(photo, face, 256)
-            ours.append(difference(cut, reference))
-            halved.append(difference(cut.reduce(2), reference.reduce(2)))
+            ours.append(difference(crop_face(photo, face, 256), reference))
             with monkeypatch.context() as patch:
                 patch.setattr(crop, "_warp", sample)
                 bilinear.append(difference(crop_face(photo, face, 256), reference))
@@ -180,10 +177,8 @@ def test_photos_give_the_crops_of_the_original_recipe(
             box = (*points.min(0).astype(int).tolist(), *points.max(0).astype(int).tolist())
             returned.append(difference(back.crop(box), photo.crop(box)))
     assert len(ours) > 70
-    print(max(ours), sorted(ours)[-5:], np.mean(ours), max(halved), max(bilinear), max(returned))
     assert np.mean(ours) < 2
     assert max(ours) < 5.5
     assert np.mean(np.array(ours) < 3) > 0.9
-    assert max(halved) < 3
-    assert max(bilinear) < 1.5
+    assert max(bilinear) < 1
     assert max(returned) < 1

@@ -43,12 +43,14 @@ def test_several_faces_largest_first(drawn: list[Image.Image], noise: float) -> 
     assert landmarks[36:48, 1].max() < landmarks[48:, 1].min()
 
 
-@pytest.mark.parametrize("side", [16, 20, 24, 32, 40, 64])
-def test_tiny_faces(drawn: list[Image.Image], side: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "within"), [(16, 0.25), (20, 0.15), (24, 0.15), (32, 0.1), (40, 0.1), (64, 0.1)]
+)
+def test_tiny_faces(drawn: list[Image.Image], side: int, within: float) -> None:
     photo = background(300, 240, 5)
     put(photo, drawn[1], 30, 20, side)
     (face,) = find_faces(photo)
-    assert is_framed(face, 30, 20, side, within=0.15)
+    assert is_framed(face, 30, 20, side, within)
     # More than whole pixels are known.
     assert (face.landmarks != face.landmarks.round()).any() or side > 40
 
@@ -117,12 +119,13 @@ def test_a_large_photo_is_searched_at_a_bounded_size(drawn: list[Image.Image]) -
 def test_the_cnn_finds_a_face_that_is_half_covered(drawn: list[Image.Image]) -> None:
     photo = background(300, 300, 5)
     put(photo, drawn[1], 50, 50, 200)
-    photo.paste((40, 40, 40), (50, 50, 250, 140))
+    photo.paste((40, 40, 40), (150, 50, 250, 250))
     assert find_faces(photo) == []
     (face,) = find_faces(photo, "cnn")
     left, top, right, bottom = face.box
     assert left < 150 < right
-    assert top < 160 < bottom
+    assert top < 150 < bottom
+    assert is_framed(face, 50, 50, 200, within=0.2)
 
 
 @pytest.mark.slow
