@@ -411,6 +411,8 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     if best is not None and best is not Status.FOUND:
         print(f"No candidate matches {record['input']}. {best.advice}")
     print(f"{folder / 'comparison.png'}  shows them side by side")
+    if "photo" in record["candidates"][0]:
+        print(f"{folder / record['candidates'][0]['photo']}  and on: the photo with each of them")
 
 
 def _folder_name(path: Path, index: int) -> str:
