@@ -345,6 +345,8 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     if record["tolerance"] > record["config"]["search"]["tolerance"]:
         print(f"The noise raises the tolerance to {record['tolerance']:.2e}.")
     print(f"{folder / 'comparison.png'}  shows them side by side")
+    if "photo" in record["candidates"][0]:
+        print(f"{folder / record['candidates'][0]['photo']}  and on: the photo with each of them")
 
 
 def main() -> int:

@@ -121,8 +121,10 @@ def _face(
     image = framing.cut(picture.image)
     small = min(picture.image.size) <= SMALL
     if lr_size == "auto" or (lr_size is None and small and framing.square is None):
-        size = framing.resolution(picture.image, min(SMALL, resolution))
-        notes.append(f"Its pixels hold about {size}x{size}, at which it is matched.")
+        most = min(SMALL, resolution)
+        size = framing.resolution(picture.image, most)
+        held = "no less" if size == most else "about that"
+        notes.append(f"It is matched at {size}x{size} pixels, its own hold {held}.")
     elif lr_size is None:
         size = side if small else min(LR_SIZE, side)
     else:

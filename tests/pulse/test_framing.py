@@ -93,7 +93,8 @@ def test_a_small_cut_is_framed_and_matched_at_what_it_holds(astronaut: Image.Ima
     assert face.framing.square is None
     assert face.framing.side == pytest.approx(172 * 60 / 220, abs=3)
     assert 0.6 * face.framing.side < face.low.shape[-1] <= face.framing.side
-    assert "Its pixels hold about" in face.notes[-1]
+    size = face.low.shape[-1]
+    assert face.notes == (f"It is matched at {size}x{size} pixels, its own hold about that.",)
     # The same cut enlarged holds no more.
     large = cut.resize((240, 316), Image.Resampling.BICUBIC)
     (face,) = find_faces(Picture(large), "auto", 128)
