@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from pulse.upscale import (
     choose_device,
     find_faces,
 )
+from pulse.web import Limits, Studio
 from stylegan import EMBEDDED, CheckpointError, zoo
 from stylegan.memory import keep_freed_memory
 
@@ -172,6 +174,60 @@ def run(
         raise typer.Exit(2)
     if not (complete and matched):
         raise typer.Exit(1)
+
+
+@app.command()
+def web(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:PASSWORD", envvar="PULSE_AUTH", help="What visitors have to give."
+        ),
+    ] = None,
+    generator: Annotated[
+        str, typer.Option(help="Name or file of the generator that is chosen at first.")
+    ] = EMBEDDED,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
+    ] = "auto",
+    fetch: Annotated[
+        bool, typer.Option(help="Whether visitors may fetch generators that are not here.")
+    ] = Limits.fetch,
+    searches: Annotated[
+        int, typer.Option(min=1, help="Searches at once; further visitors wait.")
+    ] = Limits.searches,
+    waiting: Annotated[int, typer.Option(min=0, help="Visitors that may wait.")] = Limits.waiting,
+    max_candidates: Annotated[
+        int, typer.Option(min=1, max=1000, help="Faces that may be asked for.")
+    ] = Limits.candidates,
+    max_steps: Annotated[
+        int, typer.Option(min=1, help="Steps that may be asked for.")
+    ] = Limits.steps,
+    max_upload: Annotated[
+        float, typer.Option(min=0.001, help="Megabytes that a picture file may have.")
+    ] = Limits.upload / 1e6,
+    max_pixels: Annotated[
+        float, typer.Option(min=0.001, max=64, help="Megapixels that a picture may have.")
+    ] = Limits.pixels / 1e6,
+) -> None:
+    """Serve the page: a picture goes in, imaginary faces come out."""
+    user, colon, password = (auth or "").partition(":")
+    if auth is not None and not (user and colon and password):
+        raise InputError("--auth takes a name and a password with a colon between: NAME:PASSWORD.")
+    limits = Limits(
+        searches, waiting, max_candidates, max_steps, int(max_upload * 1e6), int(max_pixels * 1e6),
+        fetch=fetch,
+    )  # fmt: skip
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as folder:
+        studio = Studio(Path(folder), limits, generator, device)
+        from pulse import page  # Here, since it takes seconds that other commands need not spend.
+
+        page.serve(studio, host, port, (user, password) if auth else None)
 
 
 def _load(generator: str, device: str) -> Upscaler:

@@ -10,7 +10,7 @@ PACKAGES = ("pulse", "stylegan", "align")
 MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
     "__init__", "images", "jpeg", "degrade", "latent", "losses", "chunks", "optimise", "search",
-    "upscale", "results", "models_cli", "cli", "__main__",
+    "upscale", "results", "web", "view", "page", "models_cli", "cli", "__main__",
 )  # fmt: skip
 
 

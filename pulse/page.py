@@ -1,0 +1,489 @@
+"""The page: a picture goes in, imaginary faces come out. Gradio's part of the browser front end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import randrange
+from typing import Any
+
+# Nothing is reported to anyone, and no model hub is asked for anything.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import gradio as gr
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from pulse import view
+from pulse.degrade import DegradeConfig
+from pulse.images import InputError, read_picture
+from pulse.search import PRESETS, SearchConfig
+from pulse.upscale import UpscaleConfig
+from pulse.web import Done, Job, Searching, Studio, apology, archive
+from stylegan import zoo
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FAULT = "Something went wrong inside; the server's log says what. Please try again."
+# A click on a card, and the slider between two pictures. The keyboard works as buttons do.
+CHOOSE = """
+element.addEventListener('click', (event) => {
+    const card = event.target.closest('[data-choice]');
+    if (!card) return;
+    element.querySelectorAll('[data-choice]').forEach(
+        (other) => other.setAttribute('aria-pressed', other === card));
+    trigger('select', {index: Number(card.dataset.choice)});
+});
+"""
+SLIDE = """
+element.addEventListener('input', (event) => {
+    event.target.parentElement.style.setProperty('--at', event.target.value + '%');
+});
+"""
+Updates = dict[gr.components.Component, Any]
+
+
+class Upload(gr.Image):
+    """A picture whose file is taken as it is: our own reader says better what is wrong with it."""
+
+    is_template = True  # Its looks are its parent's.
+
+    def preprocess(self, payload: ImageData | None) -> str | None:
+        if payload is not None and payload.path:
+            return payload.path
+        return super().preprocess(payload)  # type: ignore[return-value]
+
+
+class Page:
+    """The page's parts and what happens when one of them is touched."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.examples = sorted(EXAMPLES.glob("*.*")) if EXAMPLES.is_dir() else []
+        with gr.Blocks(title="PULSE", analytics_enabled=False) as self.blocks:
+            gr.HTML(
+                "<header><h1>PULSE</h1><p>Give it a small, blurred or pixelated face. It imagines "
+                "people who would look just like that if they were as small.</p></header>"
+            )
+            gr.HTML(view.caution(), elem_id="caution")
+            with gr.Row():
+                with gr.Column(scale=2, min_width=300):
+                    self._inputs()
+                with gr.Column(scale=3, min_width=300):
+                    self._outputs()
+            self._events()
+
+    def _inputs(self) -> None:
+        limits = self.studio.limits
+        self.picture = Upload(
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "clipboard", "webcam"],
+            label="Your picture",
+            height=260,
+            elem_id="picture",
+        )
+        self.problem = gr.HTML(elem_id="problem")
+        self.faces = gr.HTML(js_on_load=CHOOSE, elem_id="faces")
+        self.matched = gr.HTML(elem_id="matched")
+        self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")
+        self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+        if self.examples:
+            cards = [(_thumbnail(path), path.stem) for path in self.examples]
+            gr.HTML("<h3>Or try one of these</h3>")
+            self.tried = gr.HTML(
+                view.choices(cards, None, "Examples"), js_on_load=CHOOSE, elem_id="examples"
+            )
+        self.candidates = gr.Slider(
+            1,
+            limits.candidates,
+            min(UpscaleConfig.candidates, limits.candidates),
+            step=1,
+            label="How many faces",
+        )
+        with gr.Accordion("More settings", open=False, elem_id="settings"):
+            self._settings()
+        self.face = gr.Number(0, precision=0, visible=False, label="Face")
+
+    def _settings(self) -> None:
+        search = SearchConfig()
+        self.generator = gr.Dropdown(
+            [(_describe(name), name) for name in self.studio.generators()],
+            value=self.studio.first,
+            label="Generator",
+            info="What draws the faces; it shapes what they look like.",
+        )
+        self.steps = gr.Slider(
+            1,
+            self.studio.limits.steps,
+            min(search.steps, self.studio.limits.steps),
+            step=1,
+            label="Steps",
+            info="More steps take longer and match better.",
+        )
+        with gr.Row(elem_id="seeds"):
+            self.seed = gr.Number(
+                0, precision=0, minimum=0, label="Seed", info="The same seed, the same faces."
+            )
+            self.dice = gr.Button("🎲 Another", elem_id="dice", min_width=80)
+        self.lr_size = gr.Number(
+            0,
+            precision=0,
+            minimum=0,
+            label="Size to match, in pixels",
+            info="0: a small picture as it is, a larger one at 16.",
+        )
+        self.tolerance = gr.Number(
+            search.tolerance,
+            label="Tolerance",
+            info="Largest mean squared difference of a match, colours going from 0 to 1.",
+        )
+        self.preset = gr.Radio(
+            list(PRESETS),
+            value="default",
+            label="Way of searching",
+            info="'paper' is the published recipe.",
+        )
+        gr.HTML("<h3>What happened to the picture?</h3>")
+        self.pixelated = gr.Checkbox(False, label="It was pixelated")
+        self.grey = gr.Checkbox(False, label="It lost its colours")
+        self.blur = gr.Slider(
+            0, 4, 0, step=0.1, label="Blur", info="Sigma in pixels of the small picture; 0: none."
+        )
+        self.jpeg = gr.Slider(
+            0, 100, 0, step=1, label="JPEG quality", info="Of the small picture; 0: was not one."
+        )
+        self.noise = gr.Slider(
+            0, 0.2, 0, step=0.01, label="Noise", info="Sigma, black being 0 and white 1."
+        )
+
+    def _outputs(self) -> None:
+        self.status = gr.HTML(view.status("Choose a picture to begin."), elem_id="status")
+        self.gallery = gr.HTML(view.explanation(), js_on_load=CHOOSE, elem_id="gallery")
+        self.detail = gr.HTML(js_on_load=SLIDE, elem_id="detail")
+        with gr.Row(visible=False, elem_id="downloads") as self.downloads:
+            self.one = gr.DownloadButton("Download this face", elem_id="one", size="sm")
+            self.all = gr.DownloadButton("Download all (ZIP)", elem_id="all", size="sm")
+
+    def _events(self) -> None:
+        private: Any = {"api_visibility": "private", "show_progress": "hidden"}
+        degradation = [self.pixelated, self.blur, self.grey, self.jpeg, self.noise]
+        framing = [self.picture, self.face, self.generator, self.lr_size, *degradation]
+        controls = [
+            self.picture, self.face, self.candidates, self.steps, self.seed, self.generator,
+            self.lr_size, self.tolerance, self.preset, *degradation,
+        ]  # fmt: skip
+        looked = [self.problem, self.faces, self.matched]
+        results = [
+            self.problem, self.status, self.gallery, self.detail, self.downloads, self.one,
+            self.all, self.run, self.stop,
+        ]  # fmt: skip
+        anew = {"concurrency_limit": None, **private}
+
+        self.picture.change(lambda: 0, None, self.face, queue=False, **private).then(
+            self.look, framing, looked, **anew
+        )
+        gr.on(
+            [part.change for part in (self.face, self.generator, self.lr_size, *degradation)],
+            self.look,
+            framing,
+            looked,
+            **anew,
+        )
+        self.faces.select(_chosen, None, self.face, queue=False, **private)
+        self.run.click(self.search, controls, results, **anew)
+        self.stop.click(self.halt, None, self.stop, queue=False, **private)
+        self.gallery.select(self.choose, None, [self.detail, self.one], queue=False, **private)
+        self.dice.click(lambda: randrange(2**31), None, self.seed, queue=False, **private)
+        if self.examples:
+            self.tried.select(
+                self.example, None, [self.picture, self.face], queue=False, **private
+            ).then(self.search, controls, results, **anew)
+        self.blocks.unload(self.leave)
+        # The same for programs: the page's own controls are its arguments, defaults and limits.
+        with gr.Row(visible=False):
+            record, archived = gr.JSON(label="record"), gr.File(label="archive")
+            gr.Button().click(
+                self.upscale,
+                controls,
+                [record, archived],
+                api_name="upscale",
+                concurrency_limit=None,
+                api_description="Search for faces that downscale to the one in a picture. Yields "
+                "how far it is, and at last the record, as in result.json, and a ZIP file.",
+            )
+
+    def look(
+        self, picture: str | None, face: int, generator: str, lr_size: int, *degradation: Any
+    ) -> Updates:
+        """Show the faces of a new picture and what of the chosen one will be matched."""
+        if picture is None:
+            return {self.problem: "", self.faces: "", self.matched: ""}
+        try:
+            degrade = _degradation(*degradation)
+            faces = self.studio.faces(Path(picture), generator, lr_size or None, degrade)
+        except Exception as error:
+            text = _sentence(error)
+            return {self.problem: view.message(text), self.faces: "", self.matched: ""}
+        chosen = faces[min(face, len(faces) - 1)]
+        return {self.problem: "", self.faces: "", self.matched: view.matched(chosen)}
+
+    def search(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
+        """Search, and show the candidates as they get better."""
+        visit = self.studio.visit(str(request.session_hash))
+        visit.stop.set()  # Of an earlier search, should one go on.
+        visit.stop = stop = threading.Event()
+        idle: Updates = {self.run: gr.Button(visible=True), self.stop: gr.Button(visible=False)}
+        yield {
+            self.problem: "",
+            self.status: view.status("Starting."),
+            self.detail: "",
+            self.downloads: gr.Row(visible=False),
+            self.run: gr.Button(visible=False),
+            self.stop: gr.Button(visible=True, interactive=True),
+        }
+        try:
+            job = _job(*controls)
+            done: Done | None = None
+            for update in self.studio.run(job, stop):
+                if isinstance(update, Done):
+                    done = update
+                    continue
+                updates: Updates = {self.status: view.progress(update)}
+                if isinstance(update, Searching):
+                    updates[self.gallery] = view.gallery(
+                        update.state, update.tolerance, job.config.seed
+                    )
+                yield updates
+            if done is None:
+                yield {self.status: view.status("Stopped before anything was found."), **idle}
+                return
+            folder = visit.folder / "result"
+            zipped = archive(done.result, folder)
+            result = done.result
+            visit.details = [view.detail(result, i) for i in range(len(result.state.best))]
+            best = view.order(result.state)[0]
+            yield {
+                self.status: view.outcome(result),
+                self.gallery: view.gallery(
+                    result.state, result.tolerance, job.config.seed, over=True
+                ),
+                self.detail: visit.details[best],
+                self.downloads: gr.Row(visible=True),
+                self.one: str(folder / f"candidate-{best:02d}.png"),
+                self.all: str(zipped),
+                **idle,
+            }
+        except Exception as error:
+            text = _sentence(error)
+            yield {self.problem: view.message(text), self.status: view.status("Stopped."), **idle}
+
+    def upscale(
+        self,
+        picture: str | None,
+        face: int,
+        candidates: int,
+        steps: int,
+        seed: int,
+        generator: str,
+        lr_size: int,
+        tolerance: float,
+        preset: str,
+        pixelated: bool,
+        blur: float,
+        grey: bool,
+        jpeg: int,
+        noise: float,
+    ) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """The same for programs."""
+        stop = threading.Event()
+        try:
+            job = _job(
+                picture, face, candidates, steps, seed, generator, lr_size, tolerance, preset,
+                pixelated, blur, grey, jpeg, noise,
+            )  # fmt: skip
+            for update in self.studio.run(job, stop):
+                if isinstance(update, Done):
+                    zipped = archive(update.result, self.studio.new_folder())
+                    yield update.result.record(), str(zipped)
+                elif isinstance(update, Searching):
+                    state = update.state
+                    yield {"step": state.step, "steps": state.steps, "mse": state.best.tolist()}, None
+        except Exception as error:
+            raise gr.Error(_sentence(error), print_exception=False) from error
+
+    def halt(self, request: gr.Request) -> Any:
+        """Stop the visitor's search."""
+        self.studio.visit(str(request.session_hash)).stop.set()
+        return gr.Button(interactive=False)
+
+    def choose(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """Show one candidate large."""
+        visit = self.studio.visit(str(request.session_hash))
+        index = int(event.index)
+        if not 0 <= index < len(visit.details):
+            return {self.detail: view.message("This result is not kept any more; search again.")}
+        return {
+            self.detail: visit.details[index],
+            self.one: str(visit.folder / "result" / f"candidate-{index:02d}.png"),
+        }
+
+    def example(self, event: gr.EventData) -> tuple[str, int]:
+        """Take an example as the picture."""
+        return str(self.examples[int(event.index)]), 0
+
+    def leave(self, request: gr.Request) -> None:
+        """The visitor closed the page."""
+        self.studio.leave(str(request.session_hash))
+
+
+def _job(
+    picture: str | None,
+    face: int,
+    candidates: int,
+    steps: int,
+    seed: int,
+    generator: str,
+    lr_size: int,
+    tolerance: float,
+    preset: str,
+    pixelated: bool,
+    blur: float,
+    grey: bool,
+    jpeg: int,
+    noise: float,
+) -> Job:
+    """What the controls say.
+
+    Raises:
+        InputError: they say what cannot be.
+    """
+    if picture is None:
+        raise InputError("Choose a picture first.")
+    if None in (face, candidates, steps, seed, lr_size, tolerance):
+        raise InputError("A number is missing in the settings.")
+    if preset not in PRESETS:
+        raise InputError(f"There is no way of searching called {preset}.")
+    degrade = _degradation(pixelated, blur, grey, jpeg, noise)
+    try:
+        search = replace(PRESETS[preset], steps=int(steps), tolerance=tolerance)
+        config = UpscaleConfig(int(candidates), int(seed), int(lr_size) or None, search, degrade)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Job(Path(picture), int(face), generator, preset, config)
+
+
+def _degradation(
+    pixelated: bool, blur: float, grey: bool, jpeg: int, noise: float
+) -> DegradeConfig | None:
+    """What happened to the picture; None, which finds out about grey by itself, if nothing."""
+    config = DegradeConfig(
+        blur=float(blur or 0),
+        resampling="box" if pixelated else "bicubic",
+        grey=bool(grey),
+        jpeg=int(jpeg) if jpeg else None,
+        noise=float(noise or 0),
+    )
+    return None if config == DegradeConfig() else config
+
+
+def _sentence(error: Exception) -> str:
+    """What to say of an error; what is nobody's mistake goes to the log."""
+    text = apology(error)
+    if text is None:
+        logging.getLogger("pulse").error("A fault of the page", exc_info=error)
+    return text or FAULT
+
+
+def _chosen(event: gr.EventData) -> int:
+    return int(event.index)
+
+
+def _describe(name: str) -> str:
+    model = zoo.find(name)
+    if model is None:
+        return Path(name).name
+    fetched = "" if zoo.is_here(model) else f", fetched first: {zoo.size_of(model) / 1e6:.0f} MB"
+    return f"{name}: {model.draws}, {model.resolution} pixels{fetched}"
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    image = read_picture(path).image
+    image.thumbnail((128, 128))
+    return image
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's own without fonts from elsewhere."""
+    system = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+    return gr.themes.Default(
+        primary_hue="indigo", neutral_hue="slate", font=system,
+        font_mono=("ui-monospace", "monospace"), radius_size="lg",
+    )  # fmt: skip
+
+
+def launch(
+    studio: Studio, host: str, port: int | None, auth: tuple[str, str] | None = None
+) -> tuple[gr.Blocks, str]:
+    """Serve the page in threads of this process.
+
+    Args:
+        port: None takes a free one.
+        auth: name and password that visitors have to give.
+
+    Returns:
+        The page, whose `close()` ends it, and its address.
+
+    Raises:
+        InputError: the address cannot be used.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder)  # Uploads are swept up with the rest.
+    page = Page(studio).blocks
+    try:
+        _, url, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            auth=auth,
+            share=False,
+            quiet=True,
+            show_error=True,
+            prevent_thread_lock=True,
+            max_file_size=studio.limits.upload,
+            allowed_paths=[str(EXAMPLES)],
+            footer_links=["api", "settings"],
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            theme=_theme(),
+            css=view.style(),
+        )
+    except OSError as error:
+        raise InputError(
+            f"The page cannot be served at {host}, port {port}; perhaps another program is there: "
+            "give another --port or --host."
+        ) from error
+    return page, url
+
+
+def serve(studio: Studio, host: str, port: int | None, auth: tuple[str, str] | None) -> None:
+    """Serve the page until Ctrl-C, and keep what visitors leave behind swept up.
+
+    Raises:
+        InputError: the address cannot be used.
+    """
+    page, url = launch(studio, host, port, auth)
+    print(f"PULSE is at {url} (Ctrl-C ends it).", flush=True)
+    try:
+        while True:
+            time.sleep(60)
+            studio.sweep()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        page.close(verbose=False)
