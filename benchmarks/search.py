@@ -80,13 +80,14 @@ def measure(
     config: SearchConfig,
     candidates: int,
     meter: FaceMeter,
+    batch: int | None,
 ) -> tuple[Row, list[Tensor]]:
     """Search for all faces; the table's row and, for a look, all pictures."""
     degrade = Bicubic(generator.resolution, LR_SIZE)
     states: list[State] = []
     start = time.perf_counter()
     for face in faces:
-        *_, state = search(generator, face, range(candidates), degrade, config, prior)
+        *_, state = search(generator, face, range(candidates), degrade, config, prior, batch)
         states.append(state)
     seconds = time.perf_counter() - start
 
@@ -120,6 +121,9 @@ def main(
     faces: Annotated[int, typer.Option(help="How many AI-made faces, of 300.")] = 300,
     candidates: int = 4,
     steps: int = 100,
+    batch: Annotated[
+        int | None, typer.Option(help="Candidates drawn at once, as `pulse.search.search` has it.")
+    ] = None,
     presets: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(PRESETS),
     sheets: Annotated[Path | None, typer.Option(help="Folder for sheets of all faces.")] = None,
 ) -> None:
@@ -132,7 +136,7 @@ def main(
     for name, small in targets(data, faces).items():
         for preset in presets.split(","):
             config = replace(PRESETS[preset], steps=steps)
-            row, images = measure(network, prior, small, config, candidates, meter)
+            row, images = measure(network, prior, small, config, candidates, meter, batch)
             found = "-" if math.isnan(row.found) else f"{row.found:5.2f}e-3"
             print(
                 f"{name:8} {preset:8} {len(small):6} {row.faces:6.1%} {row.candidates:6.1%} "

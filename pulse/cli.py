@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from pulse import __version__, models_cli
+from pulse import __version__, align_cli, models_cli, web_cli
+from pulse.align_cli import DetectorOption, FaceOption, which_face
 from pulse.degrade import SYNTAX, DegradeConfig
-from pulse.images import InputError, read_picture
+from pulse.framing import MIN_LR_SIZE, Align, Framing, choose, draw_faces, find_framings
+from pulse.images import InputError, read_picture, to_png
+from pulse.outputs import check_output, claim, complain, first_names, folder_name, say, write_file
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
 from pulse.upscale import (
     MAX_SEED,
-    MIN_LR_SIZE,
     NOTICE,
     Face,
     UpscaleConfig,
@@ -34,7 +35,6 @@ from pulse.upscale import (
     choose_device,
     find_faces,
 )
-from pulse.web import Limits, Studio
 from stylegan import EMBEDDED, CheckpointError, zoo
 from stylegan.memory import keep_freed_memory
 
@@ -45,6 +45,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_cli.app, name="models")
+app.command("align")(align_cli.align_photos)
+app.command("web")(web_cli.web)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
@@ -87,13 +89,14 @@ def run(
         float, typer.Option(help="Largest mean squared error, on [0, 1] at LR size, of a match.")
     ] = SearchConfig.tolerance,
     lr_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=MIN_LR_SIZE,
-            help="Side in pixels at which to match. [default: a small picture's own size, else 16]",
+            metavar="N|auto",
+            help="Side in pixels at which to match; auto: what the pixels hold. "
+            "[default: a small picture's own size, else 16]",
             show_default=False,
         ),
-    ] = UpscaleConfig.lr_size,
+    ] = None,
     degrade: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +106,18 @@ def run(
             show_default=False,
         ),
     ] = None,
+    align: Annotated[
+        Align,
+        typer.Option(help="Look for faces: in pictures that need it, in all, or in none."),
+    ] = "auto",
+    face: FaceOption = "largest",
+    detector: DetectorOption = "frontal",
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Write the photo with each candidate in its place, too.")
+    ] = False,
+    show_faces: Annotated[
+        bool, typer.Option("--show-faces", help="Write the photo with numbered faces, too.")
+    ] = False,
     preset: Annotated[
         Literal["default", "paper"],
         typer.Option(help="How to search; 'paper' is the publication's recipe."),
@@ -115,12 +130,14 @@ def run(
     """Search for high-resolution faces that downscale to each input."""
     try:
         search = replace(PRESETS[preset], steps=steps, tolerance=tolerance)
+        size = _lr_size(lr_size)
         degraded = None if degrade is None else DegradeConfig.parse(degrade)
-        config = UpscaleConfig(candidates, seed, lr_size, search, degraded)
+        config = UpscaleConfig(candidates, seed, size, search, degraded)
     except ValueError as error:
         raise InputError(str(error)) from error
-    _check_names(inputs)
-    _check_output(output)
+    which = which_face(face)
+    names = first_names(inputs)
+    check_output(output)
 
     faces: list[tuple[Path, Face]] = []
     upscaler: Upscaler | None = None
@@ -130,32 +147,47 @@ def run(
             picture = read_picture(path)
             if upscaler is None:
                 upscaler = _load(generator, device)
-            resolution = upscaler.generator.resolution
-            found = find_faces(picture, lr_size, resolution, str(path), degraded)
+            framings = find_framings(picture, str(path), align, detector)
+            if show_faces:
+                _show_faces(picture.image, framings, path, output / folder_name(path, 0))
+            chosen = choose(framings, which, str(path))
         except InputError as error:
-            _complain(error)
+            complain(error)
             refused = True
             continue
-        for face in found:
-            faces.append((path, face))
-            for note in face.notes:
-                _say(f"{path}: {note}")
+        for framing in chosen:
+            resolution = upscaler.generator.resolution
+            try:
+                (one,) = find_faces(picture, size, resolution, str(path), [framing], degraded)
+                claim(names, path, one.index)
+            except InputError as error:
+                complain(error)
+                refused = True
+                continue
+            faces.append((path, one))
+            for note in one.notes:
+                say(f"{path}: {note}")
+        if which == "largest" and len(framings) > 1:
+            say(f"{path}: It shows {len(framings)} faces; the largest is used, see --face.")
+        if paste and framings[0].found is None:
+            say(f"{path}: No face was looked for or found, so there is none to paste over.")
 
     records: list[dict[str, Any]] = []
     complete = matched = True
     try:
-        for path, face in faces:
+        for path, one in faces:
             assert upscaler is not None
-            folder = output / _folder_name(path, face.index)
+            folder = output / folder_name(path, one.index)
             try:
-                _check_output(folder)
-                result = _search(path, face, upscaler, config, preset)
+                check_output(folder)
+                result = _search(path, one, upscaler, config, preset)
                 if result is None:
                     complete = False
                     break
-                record = _write(result, folder, format)
+                photo = read_picture(path).image if paste else None
+                record = _write(result, folder, format, photo)
             except InputError as error:
-                _complain(error)
+                complain(error)
                 refused = True
                 continue
             records.append(record)
@@ -176,58 +208,28 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
-def web(
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
-    auth: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME:PASSWORD", envvar="PULSE_AUTH", help="What visitors have to give."
-        ),
-    ] = None,
-    generator: Annotated[
-        str, typer.Option(help="Name or file of the generator that is chosen at first.")
-    ] = EMBEDDED,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
-    ] = "auto",
-    fetch: Annotated[
-        bool, typer.Option(help="Whether visitors may fetch generators that are not here.")
-    ] = Limits.fetch,
-    searches: Annotated[
-        int, typer.Option(min=1, help="Searches at once; further visitors wait.")
-    ] = Limits.searches,
-    waiting: Annotated[int, typer.Option(min=0, help="Visitors that may wait.")] = Limits.waiting,
-    max_candidates: Annotated[
-        int, typer.Option(min=1, max=1000, help="Faces that may be asked for.")
-    ] = Limits.candidates,
-    max_steps: Annotated[
-        int, typer.Option(min=1, help="Steps that may be asked for.")
-    ] = Limits.steps,
-    max_upload: Annotated[
-        float, typer.Option(min=0.001, help="Megabytes that a picture file may have.")
-    ] = Limits.upload / 1e6,
-    max_pixels: Annotated[
-        float, typer.Option(min=0.001, max=64, help="Megapixels that a picture may have.")
-    ] = Limits.pixels / 1e6,
-) -> None:
-    """Serve the page: a picture goes in, imaginary faces come out."""
-    user, colon, password = (auth or "").partition(":")
-    if auth is not None and not (user and colon and password):
-        raise InputError("--auth takes a name and a password with a colon between: NAME:PASSWORD.")
-    limits = Limits(
-        searches, waiting, max_candidates, max_steps, int(max_upload * 1e6), int(max_pixels * 1e6),
-        fetch=fetch,
-    )  # fmt: skip
-    keep_freed_memory()
-    with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as folder:
-        studio = Studio(Path(folder), limits, generator, device)
-        from pulse import page  # Here, since it takes seconds that other commands need not spend.
+def _lr_size(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < MIN_LR_SIZE:
+        raise InputError(
+            f"--lr-size takes a whole number of pixels from {MIN_LR_SIZE} on, or auto; not {text}."
+        )
+    return int(text)
 
-        page.serve(studio, host, port, (user, password) if auth else None)
+
+def _show_faces(image: Image.Image, framings: list[Framing], path: Path, folder: Path) -> None:
+    """Write the photo with numbered boxes, and list them."""
+    check_output(folder)
+    file = folder / "faces.png"
+    write_file(file, to_png(draw_faces(image, framings)))
+    say(f"{path}: {file} shows its faces by number.")
+    for framing in framings:
+        where = ""
+        if framing.found is not None:
+            left, top, right, bottom = (round(value) for value in framing.found.box)
+            where = f" from ({left}, {top}) to ({right}, {bottom})"
+        say(f"{path}: face {framing.index}{where}, framed by {framing.side} pixels.")
 
 
 def _load(generator: str, device: str) -> Upscaler:
@@ -240,7 +242,7 @@ def _load(generator: str, device: str) -> Upscaler:
             models_cli.fetch_shown(model)
         return Upscaler.load(generator, device)
     except (InputError, CheckpointError) as error:
-        _complain(error)
+        complain(error)
         raise typer.Exit(2) from error
 
 
@@ -263,10 +265,10 @@ def _search(
             "a smaller generator."
         ) from error
     if state is None:
-        _say("Stopped before anything was found.")
+        say("Stopped before anything was found.")
         return None
     if interrupted:
-        _say("Stopped; what was found so far is written.")
+        say("Stopped; what was found so far is written.")
     seconds = time.monotonic() - start
     return Result(str(path), face, state, config, preset, upscaler, seconds, interrupted)
 
@@ -281,14 +283,14 @@ def _progress(name: str, steps: int) -> Iterator[Any]:
         def line(state: State) -> None:
             nonlocal last
             if last is not None and last.step % PLAIN_EVERY == 0:
-                _say(f"{name}: step {last.step}/{steps}, best mse {_errors(last)}")
+                say(f"{name}: step {last.step}/{steps}, best mse {_errors(last)}")
             last = state
 
         try:
             yield line
         finally:
             if last is not None:
-                _say(f"{name}: ended at step {last.step}/{steps}, best mse {_errors(last)}")
+                say(f"{name}: ended at step {last.step}/{steps}, best mse {_errors(last)}")
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -320,9 +322,11 @@ def _errors(state: State) -> str:
     return " ".join(shown) + " (e-3)"
 
 
-def _write(result: Result, folder: Path, format: Format) -> dict[str, Any]:
+def _write(
+    result: Result, folder: Path, format: Format, photo: Image.Image | None
+) -> dict[str, Any]:
     try:
-        return write_result(result, folder, format)
+        return write_result(result, folder, format, photo)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror or error}); give another folder with -o."
@@ -344,44 +348,6 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     print(f"{folder / 'comparison.png'}  shows them side by side")
 
 
-def _folder_name(path: Path, index: int) -> str:
-    """Where the results for a face go: the file's name without suffix, numbered after the first."""
-    stem = path.name if path.stem in (".", "..") else path.stem
-    return stem if index == 0 else f"{stem}-{index}"
-
-
-def _check_names(inputs: list[Path]) -> None:
-    names: dict[str, Path] = {}
-    for path in inputs:
-        name = _folder_name(path, 0)
-        if name in names:
-            raise InputError(
-                f"{names[name]} and {path} would be written to the same folder {name}; "
-                "run them apart with different -o."
-            )
-        names[name] = path
-
-
-def _check_output(folder: Path) -> None:
-    """Find out before the search whether its results can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The output folder {folder} cannot be made ({error.strerror}); give another with -o."
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"The output folder {folder} may not be written; give another with -o.")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _complain(error: Exception) -> None:
-    _say(f"pulse: {error}")
-
-
 def main() -> int:
     """Run the command line; errors that a user can mend become one sentence and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -390,12 +356,12 @@ def main() -> int:
         arguments = sys.argv[1:] or ["--help"]
         code = typer.main.get_command(app).main(arguments, standalone_mode=False)
     except (InputError, CheckpointError) as error:
-        _complain(error)
+        complain(error)
         return 2
     except TyperException as error:
-        _say(f"pulse: {error.format_message()}")
+        say(f"pulse: {error.format_message()}")
         return 2
     if code == INTERRUPTED:
-        _say("pulse: stopped.")
+        say("pulse: stopped.")
         return 1
     return code if isinstance(code, int) else 0

@@ -121,7 +121,9 @@ def _plain(image: Image.Image) -> Picture:
             notes.append("Its transparent parts were put on white.")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return Picture(image.convert("RGB"), tuple(notes))
+    image = image.convert("RGB")
+    image.info.clear()  # What it says of its orientation would have it turned again.
+    return Picture(image, tuple(notes))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -152,6 +154,13 @@ def to_image(tensor: Float[Tensor, "3 h w"]) -> Image.Image:
     """Tensor in [0, 1] to an RGB picture, clamped and rounded to 8 bits."""
     pixels = (tensor.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def to_png(image: Image.Image) -> bytes:
+    """The file of a picture, with nothing but its pixels."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

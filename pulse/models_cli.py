@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from rich.progress import (
 from torch import nn
 
 import stylegan
+from pulse.outputs import say
 from stylegan import zoo
 from stylegan.checkpoints import files_of
 from stylegan.zoo import Model
@@ -117,9 +117,9 @@ def fetch_shown(model: Model) -> Path:
     """Fetch a model, saying on stderr what comes and how far it is; nothing if it is here."""
     if zoo.is_here(model):
         return zoo.fetch(model)
-    _say(f"Fetching {model.name}, {_size(model)}. Licence: {model.licence}.")
+    say(f"Fetching {model.name}, {_size(model)}. Licence: {model.licence}.")
     if model.note:
-        _say(model.note)
+        say(model.note)
     with _progress() as show:
         return zoo.fetch(model, show)
 
@@ -135,7 +135,7 @@ def _progress() -> Iterator[zoo.Progress]:
             nonlocal last
             if done == total or time.monotonic() - last > PLAIN_EVERY:
                 last = time.monotonic()
-                _say(f"{name}: {_megabytes(done)}" + (f" of {_megabytes(total)}" if total else ""))
+                say(f"{name}: {_megabytes(done)}" + (f" of {_megabytes(total)}" if total else ""))
 
         yield line
         return
@@ -198,7 +198,3 @@ def _size(model: Model) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -18,6 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
 from gradio.data_classes import ImageData
+from gradio.themes import Base, Default
 from PIL import Image
 
 from pulse import view
@@ -25,10 +27,11 @@ from pulse.degrade import DegradeConfig
 from pulse.images import InputError, read_picture
 from pulse.search import PRESETS, SearchConfig
 from pulse.upscale import UpscaleConfig
-from pulse.web import Done, Job, Searching, Studio, apology, archive
+from pulse.web import Done, Searching, Studio, Wish, apology, archive, candidate_file
 from stylegan import zoo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+GONE = "This result is not kept any more; please search again."
 FAULT = "Something went wrong inside; the server's log says what. Please try again."
 # A click on a card, and the slider between two pictures. The keyboard works as buttons do.
 CHOOSE = """
@@ -45,18 +48,12 @@ element.addEventListener('input', (event) => {
     event.target.parentElement.style.setProperty('--at', event.target.value + '%');
 });
 """
-Updates = dict[gr.components.Component, Any]
-
-
-class Upload(gr.Image):
-    """A picture whose file is taken as it is: our own reader says better what is wrong with it."""
-
-    is_template = True  # Its looks are its parent's.
-
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        if payload is not None and payload.path:
-            return payload.path
-        return super().preprocess(payload)  # type: ignore[return-value]
+# On a phone the faces are below the settings.
+SCROLL = """
+() => document.querySelector('#status').scrollIntoView({behavior: 'smooth', block: 'nearest'})
+"""
+Updates = dict[Any, Any]
+"""Part of the page -> what becomes of it."""
 
 
 class Page:
@@ -80,7 +77,7 @@ class Page:
 
     def _inputs(self) -> None:
         limits = self.studio.limits
-        self.picture = Upload(
+        self.picture = gr.Image(
             type="filepath",
             image_mode=None,
             sources=["upload", "clipboard", "webcam"],
@@ -88,17 +85,12 @@ class Page:
             height=260,
             elem_id="picture",
         )
+        # Gradio would open the file first, and say of a broken one only that there is an error. (As
+        # a subclass it would be taken for a component of a third party.)
+        self.picture.preprocess = _file  # type: ignore[method-assign]
         self.problem = gr.HTML(elem_id="problem")
         self.faces = gr.HTML(js_on_load=CHOOSE, elem_id="faces")
         self.matched = gr.HTML(elem_id="matched")
-        self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")
-        self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
-        if self.examples:
-            cards = [(_thumbnail(path), path.stem) for path in self.examples]
-            gr.HTML("<h3>Or try one of these</h3>")
-            self.tried = gr.HTML(
-                view.choices(cards, None, "Examples"), js_on_load=CHOOSE, elem_id="examples"
-            )
         self.candidates = gr.Slider(
             1,
             limits.candidates,
@@ -106,6 +98,15 @@ class Page:
             step=1,
             label="How many faces",
         )
+        self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")
+        self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+        if self.examples:
+            cards = [(_thumbnail(read_picture(path).image), path.stem) for path in self.examples]
+            self.tried = gr.HTML(
+                "<h3>Or try one of these</h3>" + view.choices(cards, None, "Examples"),
+                js_on_load=CHOOSE,
+                elem_id="examples",
+            )
         with gr.Accordion("More settings", open=False, elem_id="settings"):
             self._settings()
         self.face = gr.Number(0, precision=0, visible=False, label="Face")
@@ -130,7 +131,7 @@ class Page:
             self.seed = gr.Number(
                 0, precision=0, minimum=0, label="Seed", info="The same seed, the same faces."
             )
-            self.dice = gr.Button("🎲 Another", elem_id="dice", min_width=80)
+            self.dice = gr.Button("⚄ Another", elem_id="dice", min_width=80)
         self.lr_size = gr.Number(
             0,
             precision=0,
@@ -148,6 +149,9 @@ class Page:
             value="default",
             label="Way of searching",
             info="'paper' is the published recipe.",
+        )
+        self.as_it_is = gr.Checkbox(
+            False, label="Take it as it is", info="Look for no face: the whole picture is one."
         )
         gr.HTML("<h3>What happened to the picture?</h3>")
         self.pixelated = gr.Checkbox(False, label="It was pixelated")
@@ -169,36 +173,54 @@ class Page:
         with gr.Row(visible=False, elem_id="downloads") as self.downloads:
             self.one = gr.DownloadButton("Download this face", elem_id="one", size="sm")
             self.all = gr.DownloadButton("Download all (ZIP)", elem_id="all", size="sm")
+            self.paste = gr.Button("Show it in the photo", elem_id="paste", size="sm")
+        self.photo = gr.HTML(elem_id="photo")
+        self.photo_file = gr.DownloadButton(
+            "Download the photo", elem_id="photo-file", size="sm", visible=False
+        )
+        self.chosen = gr.Number(0, precision=0, visible=False)
 
     def _events(self) -> None:
         private: Any = {"api_visibility": "private", "show_progress": "hidden"}
-        degradation = [self.pixelated, self.blur, self.grey, self.jpeg, self.noise]
-        framing = [self.picture, self.face, self.generator, self.lr_size, *degradation]
+        framing = [
+            self.picture, self.face, self.generator, self.lr_size, self.as_it_is, self.pixelated,
+            self.blur, self.grey, self.jpeg, self.noise,
+        ]  # fmt: skip
         controls = [
             self.picture, self.face, self.candidates, self.steps, self.seed, self.generator,
-            self.lr_size, self.tolerance, self.preset, *degradation,
+            self.lr_size, self.tolerance, self.preset, *framing[4:],
         ]  # fmt: skip
-        looked = [self.problem, self.faces, self.matched]
+        pasted = [self.photo, self.photo_file]
         results = [
             self.problem, self.status, self.gallery, self.detail, self.downloads, self.one,
-            self.all, self.run, self.stop,
+            self.all, self.paste, self.chosen, self.run, self.stop, *pasted,
         ]  # fmt: skip
-        anew = {"concurrency_limit": None, **private}
-
-        self.picture.change(lambda: 0, None, self.face, queue=False, **private).then(
-            self.look, framing, looked, **anew
-        )
+        anew: Any = {"concurrency_limit": None, **private}
         gr.on(
-            [part.change for part in (self.face, self.generator, self.lr_size, *degradation)],
+            [self.picture.change, self.as_it_is.change],
             self.look,
+            [self.picture, self.as_it_is],
+            [self.problem, self.faces, self.face],
+            **anew,
+        ).then(self.preview, framing, [self.problem, self.matched], **anew)
+        gr.on(
+            [part.change for part in framing[2:4] + framing[5:]],
+            self.preview,
             framing,
-            looked,
+            [self.problem, self.matched],
             **anew,
         )
-        self.faces.select(_chosen, None, self.face, queue=False, **private)
+        self.faces.select(_chosen, None, self.face, queue=False, **private).then(
+            self.preview, framing, [self.problem, self.matched], **anew
+        )
+        for event in (self.run.click, self.tried.select) if self.examples else (self.run.click,):
+            event(None, js=SCROLL, queue=False, **private)
         self.run.click(self.search, controls, results, **anew)
         self.stop.click(self.halt, None, self.stop, queue=False, **private)
-        self.gallery.select(self.choose, None, [self.detail, self.one], queue=False, **private)
+        self.gallery.select(
+            self.choose, None, [self.detail, self.one, self.chosen, *pasted], queue=False, **private
+        )
+        self.paste.click(self.put_back, self.chosen, pasted, **anew)
         self.dice.click(lambda: randrange(2**31), None, self.seed, queue=False, **private)
         if self.examples:
             self.tried.select(
@@ -218,20 +240,31 @@ class Page:
                 "how far it is, and at last the record, as in result.json, and a ZIP file.",
             )
 
-    def look(
-        self, picture: str | None, face: int, generator: str, lr_size: int, *degradation: Any
-    ) -> Updates:
-        """Show the faces of a new picture and what of the chosen one will be matched."""
+    def look(self, picture: str | None, as_it_is: bool) -> Updates:
+        """Show the faces of a new picture."""
+        nothing: Updates = {self.problem: "", self.faces: "", self.face: 0}
         if picture is None:
-            return {self.problem: "", self.faces: "", self.matched: ""}
+            return nothing
         try:
-            degrade = _degradation(*degradation)
-            faces = self.studio.faces(Path(picture), generator, lr_size or None, degrade)
+            framings = self.studio.framings(Path(picture), as_it_is)
+            if len(framings) == 1:
+                return nothing
+            image = self.studio.read(Path(picture)).image
         except Exception as error:
-            text = _sentence(error)
-            return {self.problem: view.message(text), self.faces: "", self.matched: ""}
-        chosen = faces[min(face, len(faces) - 1)]
-        return {self.problem: "", self.faces: "", self.matched: view.matched(chosen)}
+            return {**nothing, self.problem: view.message(_sentence(error))}
+        cuts = [(_thumbnail(framing.cut(image)), f"{framing.index + 1}") for framing in framings]
+        title = f"<h3>{len(cuts)} faces were found. Which one?</h3>"
+        return {**nothing, self.faces: title + view.choices(cuts, 0, "The faces of the picture")}
+
+    def preview(self, *framing: Any) -> Updates:
+        """Show what of the chosen face will be matched."""
+        if framing[0] is None:
+            return {self.problem: "", self.matched: ""}
+        try:
+            face = self.studio.face(_wish(*framing))
+        except Exception as error:
+            return {self.problem: view.message(_sentence(error)), self.matched: ""}
+        return {self.problem: "", self.matched: view.matched(face)}
 
     def search(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Search, and show the candidates as they get better."""
@@ -244,39 +277,39 @@ class Page:
             self.status: view.status("Starting."),
             self.detail: "",
             self.downloads: gr.Row(visible=False),
+            **self._without_photo(),
             self.run: gr.Button(visible=False),
             self.stop: gr.Button(visible=True, interactive=True),
         }
         try:
-            job = _job(*controls)
+            wish, config = _order(*controls)
             done: Done | None = None
-            for update in self.studio.run(job, stop):
+            for update in self.studio.run(wish, config, controls[8], stop):
                 if isinstance(update, Done):
                     done = update
                     continue
                 updates: Updates = {self.status: view.progress(update)}
                 if isinstance(update, Searching):
-                    updates[self.gallery] = view.gallery(
-                        update.state, update.tolerance, job.config.seed
-                    )
+                    updates[self.gallery] = view.gallery(update.state, update.tolerance)
                 yield updates
             if done is None:
                 yield {self.status: view.status("Stopped before anything was found."), **idle}
                 return
-            folder = visit.folder / "result"
-            zipped = archive(done.result, folder)
             result = done.result
-            visit.details = [view.detail(result, i) for i in range(len(result.state.best))]
+            zipped = archive(result, visit.results)
+            visit.picture, visit.face = wish.picture, result.face
+            visit.details = [view.detail(result, i) for i in range(config.candidates)]
             best = view.order(result.state)[0]
+            framing = result.face.framing
             yield {
                 self.status: view.outcome(result),
-                self.gallery: view.gallery(
-                    result.state, result.tolerance, job.config.seed, over=True
-                ),
+                self.gallery: view.gallery(result.state, result.tolerance, over=True),
                 self.detail: visit.details[best],
+                self.chosen: best,
                 self.downloads: gr.Row(visible=True),
-                self.one: str(folder / f"candidate-{best:02d}.png"),
+                self.one: str(candidate_file(visit.results, best)),
                 self.all: str(zipped),
+                self.paste: gr.Button(visible=framing is not None and framing.found is not None),
                 **idle,
             }
         except Exception as error:
@@ -294,6 +327,7 @@ class Page:
         lr_size: int,
         tolerance: float,
         preset: str,
+        as_it_is: bool,
         pixelated: bool,
         blur: float,
         grey: bool,
@@ -303,17 +337,19 @@ class Page:
         """The same for programs."""
         stop = threading.Event()
         try:
-            job = _job(
+            wish, config = _order(
                 picture, face, candidates, steps, seed, generator, lr_size, tolerance, preset,
-                pixelated, blur, grey, jpeg, noise,
+                as_it_is, pixelated, blur, grey, jpeg, noise,
             )  # fmt: skip
-            for update in self.studio.run(job, stop):
+            for update in self.studio.run(wish, config, preset, stop):
                 if isinstance(update, Done):
-                    zipped = archive(update.result, self.studio.new_folder())
-                    yield update.result.record(), str(zipped)
+                    folder = self.studio.new_folder() / "results"
+                    zipped = archive(update.result, folder)
+                    yield json.loads((folder / "result.json").read_text()), str(zipped)
                 elif isinstance(update, Searching):
                     state = update.state
-                    yield {"step": state.step, "steps": state.steps, "mse": state.best.tolist()}, None
+                    mse = state.best.nan_to_num(posinf=1.0).tolist()  # JSON knows no infinity.
+                    yield {"step": state.step, "steps": state.steps, "mse": mse}, None
         except Exception as error:
             raise gr.Error(_sentence(error), print_exception=False) from error
 
@@ -327,11 +363,30 @@ class Page:
         visit = self.studio.visit(str(request.session_hash))
         index = int(event.index)
         if not 0 <= index < len(visit.details):
-            return {self.detail: view.message("This result is not kept any more; search again.")}
+            return {self.detail: view.message(GONE)}
         return {
             self.detail: visit.details[index],
-            self.one: str(visit.folder / "result" / f"candidate-{index:02d}.png"),
+            self.one: str(candidate_file(visit.results, index)),
+            self.chosen: index,
+            **self._without_photo(),
         }
+
+    def put_back(self, chosen: int, request: gr.Request) -> Updates:
+        """Show the photo with the chosen candidate in it."""
+        visit = self.studio.visit(str(request.session_hash))
+        if not 0 <= chosen < len(visit.details):
+            return {self.photo: view.message(GONE)}
+        try:
+            file = self.studio.paste(visit, chosen)
+        except Exception as error:
+            return {self.photo: view.message(_sentence(error))}
+        return {
+            self.photo: view.photo(file),
+            self.photo_file: gr.DownloadButton(value=str(file), visible=True),
+        }
+
+    def _without_photo(self) -> Updates:
+        return {self.photo: "", self.photo_file: gr.DownloadButton(visible=False)}
 
     def example(self, event: gr.EventData) -> tuple[str, int]:
         """Take an example as the picture."""
@@ -342,7 +397,7 @@ class Page:
         self.studio.leave(str(request.session_hash))
 
 
-def _job(
+def _order(
     picture: str | None,
     face: int,
     candidates: int,
@@ -352,12 +407,8 @@ def _job(
     lr_size: int,
     tolerance: float,
     preset: str,
-    pixelated: bool,
-    blur: float,
-    grey: bool,
-    jpeg: int,
-    noise: float,
-) -> Job:
+    *framing: Any,
+) -> tuple[Wish, UpscaleConfig]:
     """What the controls say.
 
     Raises:
@@ -367,15 +418,20 @@ def _job(
         raise InputError("Choose a picture first.")
     if None in (face, candidates, steps, seed, lr_size, tolerance):
         raise InputError("A number is missing in the settings.")
-    if preset not in PRESETS:
-        raise InputError(f"There is no way of searching called {preset}.")
-    degrade = _degradation(pixelated, blur, grey, jpeg, noise)
+    wish = _wish(picture, face, generator, lr_size, *framing)
     try:
         search = replace(PRESETS[preset], steps=int(steps), tolerance=tolerance)
-        config = UpscaleConfig(int(candidates), int(seed), int(lr_size) or None, search, degrade)
+        size, degrade = wish.lr_size, wish.degrade
+        return wish, UpscaleConfig(int(candidates), int(seed), size, search, degrade)
     except ValueError as error:
         raise InputError(str(error)) from error
-    return Job(Path(picture), int(face), generator, preset, config)
+
+
+def _wish(
+    picture: str, face: int, generator: str, lr_size: int, as_it_is: bool, *degradation: Any
+) -> Wish:
+    degrade = _degradation(*degradation)
+    return Wish(Path(picture), face, generator, lr_size or None, as_it_is, degrade)
 
 
 def _degradation(
@@ -400,6 +456,11 @@ def _sentence(error: Exception) -> str:
     return text or FAULT
 
 
+def _file(payload: ImageData | None) -> str | None:
+    """What was uploaded, as it is."""
+    return None if payload is None else payload.path
+
+
 def _chosen(event: gr.EventData) -> int:
     return int(event.index)
 
@@ -412,16 +473,15 @@ def _describe(name: str) -> str:
     return f"{name}: {model.draws}, {model.resolution} pixels{fetched}"
 
 
-def _thumbnail(path: Path) -> Image.Image:
-    image = read_picture(path).image
+def _thumbnail(image: Image.Image) -> Image.Image:
     image.thumbnail((128, 128))
     return image
 
 
-def _theme() -> gr.themes.Base:
+def _theme() -> Base:
     """Gradio's own without fonts from elsewhere."""
     system = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
-    return gr.themes.Default(
+    return Default(
         primary_hue="indigo", neutral_hue="slate", font=system,
         font_mono=("ui-monospace", "monospace"), radius_size="lg",
     )  # fmt: skip

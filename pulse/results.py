@@ -12,10 +12,11 @@ from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from pulse import __version__
-from pulse.images import to_image, write_bytes
+from pulse.framing import Framing
+from pulse.images import to_image, to_png, write_bytes
 from pulse.search import State, Status
 from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler
 
@@ -23,6 +24,7 @@ Format = Literal["png", "jpg", "webp"]
 
 # IPTC's code for media made by a trained model, and the XMP property that carries it.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -35,7 +37,12 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
-OURS = re.compile(r"candidate-\d{2,}\.(png|jpg|webp)")
+XMP_KEY = "XML:com.adobe.xmp"
+OURS = re.compile(r"candidate-\d{2,}\.(png|jpg|webp)|photo-\d{2,}\.png")
+PASTED = (
+    "A face in this photo is imaginary: a generative network drew it to match a small version of "
+    "the one that was there."
+)
 TOOL = f"PULSE {__version__}"
 
 
@@ -76,6 +83,7 @@ class Result:
             "face": self.face.index,
             "lr_size": self.face.low.shape[-1],
             "tolerance": self.tolerance,
+            "framing": None if self.face.framing is None else self.face.framing.record(),
             "seconds": round(self.seconds, 2),
             "interrupted": self.interrupted,
             "generator": {
@@ -112,10 +120,15 @@ class Result:
         }
 
 
-def write_result(result: Result, folder: Path, format: Format = "png") -> dict[str, Any]:
+def write_result(
+    result: Result, folder: Path, format: Format = "png", photo: Image.Image | None = None
+) -> dict[str, Any]:
     """Write candidates, input, comparison and record into a folder, each file whole or not at all.
 
     Candidates of an earlier, larger run in the same folder are removed.
+
+    Args:
+        photo: that the face was found in; each candidate is pasted into it.
 
     Returns:
         The record, as in `result.json`.
@@ -126,7 +139,14 @@ def write_result(result: Result, folder: Path, format: Format = "png") -> dict[s
     record = result.record(files)
     for file, image, candidate in zip(files, images, record["candidates"], strict=True):
         write_bytes(folder / file, encode(image, format, _facts(result, candidate)))
-    write_bytes(folder / "input.png", _png(to_image(result.face.low.nan_to_num(0))))
+    framing = result.face.framing
+    if photo is not None and framing is not None and framing.found is not None:
+        for index, (image, candidate) in enumerate(zip(images, record["candidates"], strict=True)):
+            candidate["photo"] = f"photo-{index:02d}.png"
+            data = pasted(image, _facts(result, candidate), framing, photo)
+            write_bytes(folder / candidate["photo"], data)
+            files.append(candidate["photo"])
+    write_bytes(folder / "input.png", to_png(to_image(result.face.low.nan_to_num(0))))
     facts = _facts(result, None)
     write_bytes(folder / "comparison.png", encode(_comparison(result, images), "png", facts))
     text = json.dumps(record, indent=2) + "\n"
@@ -135,6 +155,21 @@ def write_result(result: Result, folder: Path, format: Format = "png") -> dict[s
         if OURS.fullmatch(old.name) and old.name not in files:
             old.unlink()
     return record
+
+
+def pasted(
+    image: Image.Image, facts: dict[str, str], framing: Framing, photo: Image.Image
+) -> bytes:
+    """The photo with a candidate in the place of the face, as PNG that says so."""
+    facts = {**facts, "Description": PASTED}
+    return encode(framing.paste(photo, image), "png", facts, COMPOSITE)
+
+
+def facts_of(candidate: Path) -> dict[str, str]:
+    """What a candidate that was written as PNG says of itself."""
+    with Image.open(candidate) as image:
+        assert isinstance(image, PngImageFile)
+        return {name: text for name, text in image.text.items() if name != XMP_KEY}
 
 
 def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
@@ -157,17 +192,19 @@ def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
     return facts
 
 
-def encode(image: Image.Image, format: Format, facts: dict[str, str]) -> bytes:
+def encode(
+    image: Image.Image, format: Format, facts: dict[str, str], source: str = SOURCE_TYPE
+) -> bytes:
     """A synthetic picture as a file: facts in PNG text (EXIF elsewhere), source type in XMP."""
     line = "; ".join(f"{name}: {text}" for name, text in facts.items() if name != "Description")
     description = f"{facts['Description']} {line}"
-    xmp = XMP.format(source=SOURCE_TYPE, tool=escape(TOOL), description=escape(description))
+    xmp = XMP.format(source=source, tool=escape(TOOL), description=escape(description))
     buffer = io.BytesIO()
     if format == "png":
         info = PngInfo()
         for name, text in facts.items():
             info.add_text(name, text)
-        info.add_itxt("XML:com.adobe.xmp", xmp)
+        info.add_itxt(XMP_KEY, xmp)
         image.save(buffer, "PNG", pnginfo=info)
         return buffer.getvalue()
     exif = Image.Exif()
@@ -177,12 +214,6 @@ def encode(image: Image.Image, format: Format, facts: dict[str, str]) -> bytes:
         image.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif, xmp=xmp.encode())
     else:
         image.save(buffer, "WEBP", quality=95, exif=exif, xmp=xmp.encode())
-    return buffer.getvalue()
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,16 +14,14 @@ from torch import Tensor
 
 import stylegan
 from pulse.degrade import DegradeConfig
+from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings, own_resolution
 from pulse.images import InputError, Picture, to_tensor
 from pulse.latent import LatentPrior
 from pulse.search import SearchConfig, State, search
 from stylegan import Generator
 
-SMALL = 64
-"""A picture whose shorter side has at most this many pixels is taken as a low-resolution face."""
 LR_SIZE = 16
 """Size to which larger pictures are downscaled unless another is asked for."""
-MIN_LR_SIZE = 4
 MAX_SEED = 2**62
 NOTICE = (
     "An imaginary person, drawn by a generative network to match a small picture. "
@@ -38,13 +37,13 @@ class UpscaleConfig:
         candidates: how many faces to search for.
         seed: of the first candidate; the others follow.
         lr_size: side in pixels at which to match; None takes the size of a small picture as it is
-            and downscales larger ones to 16.
+            and downscales larger ones to 16; "auto" takes what the pixels hold, at most 64.
         degrade: what happened to the picture; None is plain bicubic, in grey if the picture is.
     """
 
     candidates: int = 4
     seed: int = 0
-    lr_size: int | None = None
+    lr_size: int | Literal["auto"] | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
     degrade: DegradeConfig | None = None
 
@@ -68,50 +67,66 @@ class Face:
         low: [3, l, l] in [0, 1], what the candidates have to downscale to; NaN where it is ignored.
         notes: what was done to get it, one sentence each.
         degrade: how the candidates have to be downscaled.
+        framing: where in the picture it is; None if it comes from elsewhere.
     """
 
     index: int
     low: Float[Tensor, "3 l l"]
     notes: tuple[str, ...] = ()
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
+    framing: Framing | None = None
 
 
 def find_faces(
     picture: Picture,
-    lr_size: int | None,
+    lr_size: int | Literal["auto"] | None,
     resolution: int,
     name: str = "The picture",
+    framings: Sequence[Framing] | None = None,
     degrade: DegradeConfig | None = None,
 ) -> list[Face]:
     """The faces of a picture, as small as they will be matched.
 
-    A picture that is small, or larger and square, is taken as one face framed like FFHQ.
-
     Args:
-        lr_size, degrade: as in `UpscaleConfig`.
+        lr_size, degrade: as in `UpscaleConfig`. A face that is cut out of a small picture is
+            matched at what its pixels hold, as with "auto".
         resolution: of the generator, which is the largest size that can be matched.
         name: what messages call the picture.
+        framings: which faces, as from `find_framings`; None is the largest.
 
     Raises:
         InputError: the picture cannot be used like that.
     """
-    image, notes = picture.image, list(picture.notes)
-    side = min(image.size)
-    if side > SMALL and image.width != image.height:
-        raise InputError(
-            f"{name} has {image.width}x{image.height} pixels: crop it to a square "
-            "around one face, eyes a little above the middle, and try again."
-        )
-    if image.width != image.height:
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-        notes.append(f"It is not square; the {side}x{side} pixels in the middle are used.")
-    size = lr_size or (side if side <= SMALL else LR_SIZE)
+    if framings is None:
+        framings = choose(find_framings(picture, name), "largest", name)
+    return [_face(picture, lr_size, resolution, name, framing, degrade) for framing in framings]
+
+
+def _face(
+    picture: Picture,
+    lr_size: int | Literal["auto"] | None,
+    resolution: int,
+    name: str,
+    framing: Framing,
+    degrade: DegradeConfig | None,
+) -> Face:
+    side, notes = framing.side, [*picture.notes, *framing.notes]
+    if framing.square is None:
+        name = f"The frame around face {framing.index} of {name}"
     if side < MIN_LR_SIZE:
         raise InputError(
             f"{name} has {picture.image.width}x{picture.image.height} pixels, too few "
             f"to tell a face; at least {MIN_LR_SIZE}x{MIN_LR_SIZE} are needed."
         )
+    image = framing.cut(picture.image)
+    small = min(picture.image.size) <= SMALL
+    if lr_size == "auto" or (lr_size is None and small and framing.square is None):
+        size = own_resolution(image, min(SMALL, resolution))
+        notes.append(f"Its pixels hold about {size}x{size}, at which it is matched.")
+    elif lr_size is None:
+        size = side if small else min(LR_SIZE, side)
+    else:
+        size = lr_size
     if size > side:
         raise InputError(
             f"{name} has only {side}x{side} pixels and cannot be matched at {size}: leave out "
@@ -125,20 +140,15 @@ def find_faces(
     # Pillow's filters are those of `degrade`, on 8 bits and without a large picture as floats.
     box = degrade is not None and degrade.resampling == "box"
     low = image.resize((size, size), Image.Resampling.BOX if box else Image.Resampling.BICUBIC)
-    return [_face(0, low, notes, degrade)]
-
-
-def _face(index: int, low: Image.Image, notes: list[str], degrade: DegradeConfig | None) -> Face:
-    """The face that is matched, given it at LR size: in grey if it is, unless told otherwise."""
     pixels = to_tensor(low)
     grey = bool((pixels == pixels[:1]).all())
     if degrade is None:
         degrade = DegradeConfig(grey=grey)
         if grey:
-            notes = [*notes, "It is grey and is matched in grey."]
+            notes.append("It is grey and is matched in grey.")
     elif grey and not degrade.grey:
-        notes = [*notes, "It is grey but is matched in colour; add grey to --degrade if it should."]
-    return Face(index, degrade.target(pixels), tuple(notes), degrade)
+        notes.append("It is grey but is matched in colour; add grey to --degrade if it should.")
+    return Face(framing.index, degrade.target(pixels), tuple(notes), degrade, framing)
 
 
 class Upscaler:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Sequence
 from html import escape
@@ -14,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pulse.images import to_image
-from pulse.results import Result, encode
+from pulse.images import to_image, to_png
+from pulse.results import COMPOSITE, PASTED, Result, encode
 from pulse.search import State, Status
 from pulse.upscale import NOTICE, Face
 from pulse.web import CLOSE, Opening, Searching, Waiting
@@ -24,8 +23,8 @@ THUMBNAIL = 256
 """Side in pixels of the candidates in the gallery, at most."""
 LARGE = 1024
 CAUTION = (
-    "<b>These people do not exist.</b> This page cannot tell who someone is. "
-    "What it draws is shaped by the pictures that its generator was trained on."
+    "<b>These people do not exist.</b> This page cannot tell who someone is; what it draws is "
+    "shaped by the pictures that its generator was trained on."
 )
 
 
@@ -51,10 +50,10 @@ def explanation() -> str:
     return """<ol class="steps">
 <li><b>Give it a picture</b> of a face: tiny, blurred, pixelated, or any photo, which is made tiny
 first.</li>
-<li><b>It searches</b> among all the faces that its generator can draw for some that look just like
-that when they are made as tiny.</li>
-<li><b>You see several</b>, because very many faces do: each is one that could have been, and none is
-the true one.</li>
+<li><b>It searches</b> among all the faces that its generator can draw for some that look just
+like that when they are made as tiny.</li>
+<li><b>You see several</b>, because very many faces do: each is one that could have been, and none
+is the true one.</li>
 </ol>"""
 
 
@@ -103,8 +102,8 @@ def outcome(result: Result) -> str:
     done = sum(value is Status.FOUND for value in state.status)
     text = "Stopped. " if result.interrupted else "Done. "
     text += _matches(done, state)
-    if done == 0:
-        text += " " + Status.NOT_CONVERGED.advice.removeprefix("It is not close enough: ").capitalize()
+    if done == 0 and not result.interrupted:
+        text += " Try more steps, another seed, or a picture with the whole head in it."
     return status(text)
 
 
@@ -122,26 +121,22 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min"
 
 
-def gallery(state: State, tolerance: float, first_seed: int, over: bool = False) -> str:
-    """The candidates, with error and label; when the search is over, in order and to choose from."""
+def gallery(state: State, tolerance: float, over: bool = False) -> str:
+    """The candidates, with error and label; in the end best first and to choose from."""
     cards = []
     for place, index in enumerate(order(state) if over else range(len(state.best))):
         error = state.best[index].item()
         text = label(error, tolerance)
-        kind = text.split()[0]
-        name = f"Face {index + 1}"
-        picture = (
-            f'<img src="{synthetic(state.images[index], THUMBNAIL)}" '
-            f'alt="{name}, imaginary, seed {first_seed + index}">'
-        )
-        caption = (
-            f'<span class="label {kind}">{text}</span>'
+        source = synthetic(state.images[index], THUMBNAIL)
+        body = (
+            f'<img src="{source}" alt="Imaginary face {place + 1}">'
+            f'<span class="label {text.split()[0]}">{text}</span>'
             f'<span class="error">error {_error(error)}</span>'
         )
         if over:
-            cards.append(_choice(index, f"{picture}{caption}", f"{name}, {text}", place == 0))
+            cards.append(_choice(index, body, f"Face {place + 1}, {text}", place == 0))
         else:
-            cards.append(f"<li><div class='card'>{picture}{caption}</div></li>")
+            cards.append(f'<li><div class="card">{body}</div></li>')
     name = "The faces, best match first" if over else "The faces as they are now"
     return f'<ul class="gallery" aria-label="{name}">{"".join(cards)}</ul>'
 
@@ -183,10 +178,10 @@ def detail(result: Result, index: int) -> str:
     seed = result.config.seed + index
     low = _low(result.face.low)
     return f"""<section class="detail" aria-label="The chosen face">
-<h3>Face {index + 1} <span class="label {text.split()[0]}">{text}</span></h3>
-<div class="compare">
+<h3>The chosen face <span class="label {text.split()[0]}">{text}</span></h3>
+<div class="sides"><div class="compare">
 <img class="blocks" src="{low}" alt="The input, {size} by {size} pixels">
-<img class="after" src="{synthetic(state.images[index], LARGE)}" alt="Face {index + 1}, imaginary">
+<img class="after" src="{synthetic(state.images[index], LARGE)}" alt="The imaginary face">
 <span class="edge" aria-hidden="true"></span>
 <input type="range" min="0" max="100" value="50"
  aria-label="Slide between the input and the imaginary face">
@@ -195,16 +190,20 @@ def detail(result: Result, index: int) -> str:
 <figure><img class="blocks" src="{low}" alt="The input"><figcaption>the input</figcaption></figure>
 <figure><img class="blocks" src="{_low(state.low[index])}" alt="The face, downscaled">
 <figcaption>the same face, downscaled</figcaption></figure>
-</div>
+</div></div>
 <p class="facts">Error {_error(error)}; a match has at most {result.tolerance:g}.
 Seed {seed}, met at step {int(state.best_step[index])}.</p>
 </section>"""
 
 
-def pasted(data: bytes, media_type: str) -> str:
-    """The photo with the imaginary face in it."""
+def photo(file: Path) -> str:
+    """A photo with an imaginary face in it, no larger than the page needs."""
+    with Image.open(file) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((LARGE, LARGE))
+    data = encode(picture, "webp", {"Description": PASTED, "Synthetic": "yes"}, COMPOSITE)
     return (
-        f'<figure class="pasted"><img src="{_uri(data, media_type)}" '
+        f'<figure class="photo"><img src="{_uri(data, "image/webp")}" '
         'alt="Your photo with the imaginary face in it">'
         "<figcaption>Your photo with an imaginary face in it.</figcaption></figure>"
     )
@@ -224,9 +223,7 @@ def _low(low: Tensor) -> str:
 
 
 def _plain(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return _uri(buffer.getvalue(), "image/png")
+    return _uri(to_png(image), "image/png")
 
 
 def _uri(data: bytes, media_type: str) -> str:

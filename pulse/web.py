@@ -1,4 +1,4 @@
-"""What the page does, without the page: visitors stand in line, watch a search and get its files."""
+"""What the page does, without the page: a line of visitors, their searches and their files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from pulse.degrade import DegradeConfig
+from pulse.framing import MIN_LR_SIZE, Framing, find_framings
 from pulse.images import InputError, Picture, read_picture, write_bytes
-from pulse.results import Result, write_result
+from pulse.results import Result, facts_of, pasted, write_result
 from pulse.search import State
 from pulse.upscale import Face, UpscaleConfig, Upscaler, find_faces
 from stylegan import EMBEDDED, CheckpointError, zoo
@@ -29,6 +30,10 @@ EVERY = 0.25
 KEPT = 3600.0
 """Seconds after which what a visitor gave and got is removed, if he has not left before."""
 PICTURE = "The picture"
+NO_FACE = (
+    "No face was found in the picture. Crop it to a square around one face, or tick 'Take it as it "
+    "is' in the settings if it is nothing but a face."
+)
 
 
 @dataclass(frozen=True)
@@ -64,19 +69,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a visitor asks for.
+class Wish:
+    """Which face of which picture to match, and how.
 
     Attributes:
         face: its number in the picture.
-        preset: that `config` was made from.
+        as_it_is: whether no face is looked for, and the picture taken as one.
+        lr_size, degrade: as in `UpscaleConfig`.
     """
 
     picture: Path
-    face: int
-    generator: str
-    preset: str
-    config: UpscaleConfig
+    face: int = 0
+    generator: str = EMBEDDED
+    lr_size: int | None = None
+    as_it_is: bool = False
+    degrade: DegradeConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,6 @@ class Searching:
         tolerance: that is used, with what noise adds.
     """
 
-    face: Face
     state: State
     seconds: float
     tolerance: float
@@ -128,7 +134,7 @@ Update = Waiting | Opening | Searching | Done
 Tell = Callable[[Update], None]
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Leaves the work of a visitor who does not wait for it any more."""
 
 
@@ -168,14 +174,21 @@ class Visit:
 
     Attributes:
         folder: of the files that he may fetch, its name not to be guessed.
+        picture, face: that his last search was for.
         details: how each candidate of his last search is shown.
         stop: ends his search.
     """
 
     folder: Path
+    picture: Path | None = None
+    face: Face | None = None
     details: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     used: float = field(default_factory=time.monotonic)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
 
 
 class Studio:
@@ -204,6 +217,8 @@ class Studio:
         self.first = generator
         self._loaded = OrderedDict({generator: upscaler or Upscaler.load(generator, device)})
         self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._looking = threading.Lock()
+        self._framings: OrderedDict[tuple[Path, bool], list[Framing]] = OrderedDict()
         self._line = Line(self.limits.searches, self.limits.waiting)
         self._visits: OrderedDict[str, Visit] = OrderedDict()
 
@@ -227,18 +242,62 @@ class Studio:
             )
         return read_picture(path, PICTURE, self.limits.pixels)
 
-    def faces(
-        self, path: Path, generator: str, lr_size: int | None, degrade: DegradeConfig | None
-    ) -> list[Face]:
-        """The faces of a picture as they would be matched.
+    def framings(self, path: Path, as_it_is: bool) -> list[Framing]:
+        """Where the faces of a picture are, largest first.
+
+        Args:
+            as_it_is: whether no face is looked for, and the picture taken as one.
 
         Raises:
-            InputError: the picture or the generator cannot be used.
+            InputError: the picture cannot be used, or shows none.
         """
-        return find_faces(self.read(path), lr_size, self._resolution(generator), PICTURE, degrade)
+        key = (path, as_it_is)
+        with self._looking:  # The detector serves one at a time.
+            if key not in self._framings:
+                picture = self.read(path)
+                try:
+                    found = find_framings(picture, PICTURE, "never" if as_it_is else "auto")
+                except InputError as error:
+                    raise InputError(NO_FACE) from error
+                self._framings[key] = found
+                while len(self._framings) > self.limits.visitors:
+                    self._framings.popitem(last=False)
+            return self._framings[key]
 
-    def run(self, job: Job, stop: threading.Event) -> Iterator[Update]:
+    def face(self, wish: Wish) -> Face:
+        """The face as it would be matched.
+
+        Raises:
+            InputError: the picture or the generator cannot be used, or not like that.
+        """
+        framings = self.framings(wish.picture, wish.as_it_is)
+        if not 0 <= wish.face < len(framings):
+            raise InputError(f"The picture has no face {wish.face + 1}; choose another.")
+        framing, size = framings[wish.face], wish.lr_size
+        resolution = self._resolution(wish.generator)
+        if size is not None and not MIN_LR_SIZE <= size <= min(framing.side, resolution):
+            raise InputError(
+                f"The face has {framing.side} pixels per side and the generator draws "
+                f"{resolution}, so it cannot be matched at {size}: choose a size from "
+                f"{MIN_LR_SIZE} to {min(framing.side, resolution)}, or 0."
+            )
+        picture = self.read(wish.picture)
+        degrade = wish.degrade
+        (face,) = find_faces(picture, size, resolution, PICTURE, [framing], degrade)
+        grey = bool((face.low == face.low[:1]).all())
+        if degrade is not None and grey and not degrade.grey:
+            degrade = replace(degrade, grey=True)
+            (face,) = find_faces(picture, size, resolution, PICTURE, [framing], degrade)
+        return face
+
+    def run(
+        self, wish: Wish, config: UpscaleConfig, preset: str, stop: threading.Event
+    ) -> Iterator[Update]:
         """Wait, open the generator and search; the last update is `Done`.
+
+        Args:
+            preset: that `config.search` was made from.
+            stop: ends it when set.
 
         It ends within a second after `stop` is set, without `Done` if the search had not begun.
         The place in the line is free again when the step that is being computed is over.
@@ -246,9 +305,8 @@ class Studio:
         Raises:
             InputError, stylegan.CheckpointError, MemoryError: it cannot be done.
         """
-        self.limits.check(job.config)
-        self._resolution(job.generator)
-        self.read(job.picture)  # Whoever gave what is no picture need not wait to be told.
+        self.limits.check(config)
+        face = self.face(wish)  # Before the line: whoever gave what is no face need not wait.
         ticket = self._line.join()
         try:
             last = None
@@ -268,16 +326,11 @@ class Studio:
         def work(tell: Tell) -> None:
             nonlocal upscaler, complete
             try:
-                upscaler = self._open(job.generator, tell)
-                config = job.config
-                found = self.faces(job.picture, job.generator, config.lr_size, config.degrade)
-                if not 0 <= job.face < len(found):
-                    raise InputError(f"The picture has no face {job.face + 1}; choose another.")
-                face = found[job.face]
+                upscaler = self._open(wish.generator, tell)
                 tolerance = config.search.with_noise(face.degrade.noise).tolerance
                 start = time.monotonic()
                 for state in upscaler.search(face, config):
-                    tell(Searching(face, state, time.monotonic() - start, tolerance))
+                    tell(Searching(state, time.monotonic() - start, tolerance))
                 complete = True
             finally:
                 self._line.leave(ticket)
@@ -289,11 +342,10 @@ class Studio:
                 shown = update
         if shown is not None:
             assert upscaler is not None
-            source = job.picture.name
+            source = wish.picture.name
             yield Done(
                 Result(
-                    source, shown.face, shown.state, job.config, job.preset, upscaler,
-                    shown.seconds, not complete,
+                    source, face, shown.state, config, preset, upscaler, shown.seconds, not complete
                 )
             )  # fmt: skip
 
@@ -347,6 +399,24 @@ class Studio:
             visit.stop.set()
             shutil.rmtree(visit.folder, ignore_errors=True)
 
+    def paste(self, visit: Visit, index: int) -> Path:
+        """The visitor's photo with a candidate of his last search in the place of the face.
+
+        Raises:
+            InputError: there is no such photo any more, or no face was found in it.
+        """
+        if visit.picture is None or visit.face is None or visit.face.framing is None:
+            raise InputError("There is no photo to paste into any more; please give it again.")
+        if visit.face.framing.found is None:
+            raise InputError("No face was found in the picture, so there is none to replace.")
+        candidate = candidate_file(visit.results, index)
+        photo = self.read(visit.picture).image
+        with Image.open(candidate) as image:
+            data = pasted(image.convert("RGB"), facts_of(candidate), visit.face.framing, photo)
+        target = visit.results / f"photo-{index:02d}.png"
+        write_bytes(target, data)
+        return target
+
     def sweep(self, age: float = KEPT) -> None:
         """Remove what was not used for so many seconds, uploads included."""
         with self._lock:
@@ -374,7 +444,7 @@ def follow(work: Callable[[Tell], None], stop: threading.Event) -> Iterator[Upda
         nonlocal newest
         with condition:
             if left or stop.is_set():
-                raise _Stopped
+                raise _StoppedError
             newest = update
             condition.notify()
 
@@ -382,7 +452,7 @@ def follow(work: Callable[[Tell], None], stop: threading.Event) -> Iterator[Upda
         nonlocal over, failure
         try:
             work(tell)
-        except _Stopped:
+        except _StoppedError:
             pass
         except BaseException as error:
             failure = error
@@ -391,10 +461,14 @@ def follow(work: Callable[[Tell], None], stop: threading.Event) -> Iterator[Upda
             condition.notify()
 
     threading.Thread(target=body, daemon=True).start()
+
+    def news() -> bool:
+        return over or newest is not None
+
     try:
         while True:
             with condition:
-                condition.wait_for(lambda: over or newest is not None, timeout=0.1)
+                condition.wait_for(news, timeout=0.1)
                 update, newest, ended = newest, None, over
             if update is not None:
                 yield update
@@ -423,12 +497,15 @@ def archive(result: Result, folder: Path) -> Path:
     return target
 
 
+def candidate_file(folder: Path, index: int) -> Path:
+    """Where `archive` puts a candidate."""
+    return folder / f"candidate-{index:02d}.png"
+
+
 def apology(error: BaseException) -> str | None:
     """What to tell a visitor, in a sentence; None if the fault is not his."""
     if isinstance(error, InputError | CheckpointError):
         return str(error)
     if isinstance(error, MemoryError):
-        return (
-            "There is too little memory: ask for fewer candidates, or for a smaller generator."
-        )
+        return "There is too little memory: ask for fewer candidates, or for a smaller generator."
     return None

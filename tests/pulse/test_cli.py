@@ -145,6 +145,74 @@ def test_a_bad_input_does_not_stop_the_good_ones(face: Image.Image, tmp_path: Pa
     assert (tmp_path / "results" / "good" / "result.json").exists()
 
 
+def test_a_photo_its_faces_and_the_photo_with_a_new_face(tmp_path: Path) -> None:
+    arguments = ["-n", "1", "--steps", "2", "--paste", "--show-faces", "--lr-size", "auto"]
+    done = pulse("run", ROOT / "examples" / "astronaut.jpg", *arguments, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    folder = tmp_path / "results" / "astronaut"
+    record = json.loads((folder / "result.json").read_text())
+    assert record["framing"]["detector"] == "frontal"
+    assert record["candidates"][0]["photo"] == "photo-00.png"
+    assert record["lr_size"] == 64
+    with Image.open(folder / "photo-00.png") as image:
+        assert image.size == (512, 512)
+        assert image.info["Synthetic"] == "yes"
+        assert "A face in this photo is imaginary" in image.info["Description"]
+        assert "compositeWithTrainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]
+    with Image.open(folder / "faces.png") as image:
+        assert image.size == (512, 512)
+    assert "faces.png shows its faces by number." in done.stderr
+    assert "face 0 from (175, 76) to (265, 166), framed by 172 pixels." in done.stderr
+    # Without --paste the pasted photo of the last time goes.
+    again = ["-n", "1", "--steps", "1", "--align", "never"]
+    done = pulse("run", ROOT / "examples" / "astronaut.jpg", *again, cwd=tmp_path)
+    assert not (folder / "photo-00.png").exists()
+    assert json.loads((folder / "result.json").read_text())["framing"] is None
+
+
+def test_several_faces_of_a_photo(tmp_path: Path) -> None:
+    with Image.open(ROOT / "examples" / "astronaut.jpg") as image:
+        head = image.crop((110, 0, 340, 230))
+    pair = Image.new("RGB", (460, 230))
+    pair.paste(head, (0, 0))
+    pair.paste(head.resize((180, 180)), (250, 20))
+    pair.save(tmp_path / "pair.png")
+    short = ["-n", "1", "--steps", "1"]
+    done = pulse("run", "pair.png", "--face", "all", *short, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    for folder, index in (("pair", 0), ("pair-1", 1)):
+        record = json.loads((tmp_path / "results" / folder / "result.json").read_text())
+        assert record["face"] == index
+    done = pulse("run", "pair.png", "-o", "one", *short, cwd=tmp_path)
+    assert "pair.png: It shows 2 faces; the largest is used, see --face." in done.stderr
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["pair"]
+    done = pulse("run", "pair.png", "--face", "2", cwd=tmp_path)
+    refused(done, "pulse: pair.png has no face 2, it has faces 0 to 1", "--show-faces")
+    head.save(tmp_path / "pair-1.png")
+    done = pulse("run", "pair.png", "pair-1.png", "-o", "b", "--face", "all", *short, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "would be written to the same folder pair-1" in done.stderr
+
+
+def test_crops_alone(tmp_path: Path) -> None:
+    Image.new("RGB", (80, 80)).save(tmp_path / "nobody.png")
+    photo = ROOT / "examples" / "astronaut.jpg"
+    done = pulse("align", "nobody.png", photo, "-o", "out", "--size", "256", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pulse: No face was found in nobody.png (80x80 pixels)")
+    assert done.stdout == f"{Path('out/astronaut.png')}\n"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"astronaut.png", "astronaut.json"}
+    with Image.open(tmp_path / "out" / "astronaut.png") as image:
+        assert image.size == (256, 256)
+    record = json.loads((tmp_path / "out" / "astronaut.json").read_text())
+    assert (record["width"], record["height"], record["size"]) == (512, 512, 256)
+    (face,) = record["faces"]
+    assert face["file"] == "astronaut.png"
+    assert np.array(face["landmarks"]).shape == (68, 2)
+    assert np.array(face["quad"]).shape == (4, 2)
+
+
 Convert = Callable[[Image.Image], Image.Image]
 
 
@@ -239,7 +307,8 @@ def _cut(path: Path) -> None:
 def test_unusable_inputs(name: str, tmp_path: Path) -> None:
     write, message = BAD[name]
     write(tmp_path / name)
-    refused(pulse("run", name, cwd=tmp_path), f"pulse: {name}", message)
+    start = "pulse: No face was found in " if name == "wide.png" else "pulse: "
+    refused(pulse("run", name, cwd=tmp_path), f"{start}{name}", message)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +325,6 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
         (["--tolerance", "0"], "tolerance must be a number above 0"),
         (["--tolerance", "nan"], "tolerance must be a number above 0"),
         (["--tolerance", "1e40"], "tolerance must be a number above 0"),
-        (["--lr-size", "3"], "--lr-size"),
         (["--degrade", "melt"], "cannot take 'melt'; give one or more of bicubic, box, blur:SIGMA"),
         (["--degrade", "blur:-1"], "blur of -1 cannot be"),
         (["--degrade", "noise:nan"], "Noise of nan cannot be"),
@@ -265,6 +333,12 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
         (["--degrade", "mask:none.png"], "none.png does not exist"),
         (["--degrade", "mask:face.png,mask:face.png"], "says two things of mask"),
         (["--degrade", "mask:dark.png"], "ignores everything"),
+        (["--lr-size", "3"], "--lr-size takes a whole number of pixels from 4 on"),
+        (["--lr-size", "few"], "or auto; not few"),
+        (["--face", "-1"], "--face takes largest, all or a number"),
+        (["--face", "1"], "face.png has no face 1, it has one face, number 0"),
+        (["--align", "maybe"], "--align"),
+        (["--align", "always", "--detector", "eyes"], "--detector"),
         (["--generator", "g" * 300], "cannot be looked up"),
         (["--lr-size", "32"], "cannot be matched at 32"),
         (["--preset", "magic"], "--preset"),
@@ -306,7 +380,7 @@ def test_no_arguments_and_version(tmp_path: Path) -> None:
     assert "run" in pulse(cwd=tmp_path).stdout
     assert re.fullmatch(r"pulse \d+\.\d+\.\d+\n", pulse("--version", cwd=tmp_path).stdout)
     shown = pulse("run", "--help", cwd=tmp_path).stdout
-    for option in ("--steps", "--seed", "--tolerance", "--lr-size", "--preset", "--json"):
+    for option in ("--steps", "--seed", "--lr-size", "--face", "--align", "--paste", "--json"):
         assert option in shown
 
 
