@@ -125,6 +125,7 @@ class Page:
             min(search.steps, self.studio.limits.steps),
             step=1,
             label="Steps",
+            elem_id="steps",
             info="More steps take longer and match better.",
         )
         with gr.Row(elem_id="seeds"):
@@ -488,12 +489,12 @@ def _theme() -> Base:
 
 
 def launch(
-    studio: Studio, host: str, port: int | None, auth: tuple[str, str] | None = None
+    studio: Studio, host: str, port: int, auth: tuple[str, str] | None = None
 ) -> tuple[gr.Blocks, str]:
     """Serve the page in threads of this process.
 
     Args:
-        port: None takes a free one.
+        port: 0 takes a free one.
         auth: name and password that visitors have to give.
 
     Returns:
@@ -507,7 +508,7 @@ def launch(
     try:
         _, url, _ = page.launch(
             server_name=host,
-            server_port=port,
+            server_port=port or None,
             auth=auth,
             share=False,
             quiet=True,
@@ -531,7 +532,7 @@ def launch(
     return page, url
 
 
-def serve(studio: Studio, host: str, port: int | None, auth: tuple[str, str] | None) -> None:
+def serve(studio: Studio, host: str, port: int, auth: tuple[str, str] | None) -> None:
     """Serve the page until Ctrl-C, and keep what visitors leave behind swept up.
 
     Raises:
