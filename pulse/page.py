@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Page:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.examples = sorted(EXAMPLES.glob("*.*")) if EXAMPLES.is_dir() else []
-        with gr.Blocks(title="PULSE", analytics_enabled=False) as self.blocks:
+        with gr.Blocks(title="PULSE", analytics_enabled=False, fill_width=True) as self.blocks:
             gr.HTML(
                 "<header><h1>PULSE</h1><p>Give it a small, blurred or pixelated face. It imagines "
                 "people who would look just like that if they were as small.</p></header>"
@@ -315,7 +316,8 @@ class Page:
             }
         except Exception as error:
             text = _sentence(error)
-            yield {self.problem: view.message(text), self.status: view.status("Stopped."), **idle}
+            failed = view.status("The search could not begin.")
+            yield {self.problem: view.message(text), self.status: failed, **idle}
 
     def upscale(
         self,
@@ -538,6 +540,8 @@ def serve(studio: Studio, host: str, port: int, auth: tuple[str, str] | None) ->
     Raises:
         InputError: the address cannot be used.
     """
+    # Being told to end is as good as Ctrl-C: either way the temporary files are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     page, url = launch(studio, host, port, auth)
     print(f"PULSE is at {url} (Ctrl-C ends it).", flush=True)
     try:

@@ -61,7 +61,8 @@ def server(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         process.terminate()
         process.wait(PATIENCE)
-    assert "Traceback" not in log.read_text()
+    assert "A fault of the page" not in log.read_text()
+    assert list(folder.glob("pulse-*")) == []  # Nothing that was given or made is left.
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +118,9 @@ def set_steps(page: Any, steps: int) -> None:
     box.press("Tab")
 
 
-def shoot(page: Any, name: str) -> None:
+def shoot(page: Any, name: str, full: bool = False) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
 
 
 @pytest.mark.browser
@@ -218,6 +219,9 @@ def test_what_cannot_be_used_gets_a_sentence(visit: Callable[..., Any], tmp_path
     page.click("#run")
     page.wait_for_selector("#problem [role=alert]")
     assert page.inner_text("#problem") == "Choose a picture first."
+    assert page.inner_text("#status") == "The search could not begin."
+    page.reload()
+    page.wait_for_selector("#run")
 
     broken = tmp_path / "broken.png"
     broken.write_bytes(FACE.read_bytes()[:200])
@@ -230,7 +234,8 @@ def test_what_cannot_be_used_gets_a_sentence(visit: Callable[..., Any], tmp_path
     upload(page, empty)
     page.wait_for_selector("#problem :text('No face was found')")
     page.click("#run")
-    page.wait_for_selector("#status :text('Stopped')")
+    page.wait_for_selector("#status :text('could not begin')")
+    assert "No face was found" in page.inner_text("#problem")
     text = page.inner_text("body")
     assert "Traceback" not in text
     assert "/tmp" not in text
@@ -367,11 +372,15 @@ def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_
     for path in (secret, ROOT / "README.md", Path("/etc/passwd")):
         answer = requests.get(f"{server[0]}/gradio_api/file={path}", timeout=PATIENCE)
         assert answer.status_code in (403, 404)
-    body = {"data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}]}
+    asked = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    rest = [0, 1, 1, 0, "tiny.safetensors", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    body = {"data": [asked, *rest]}
     posted = requests.post(f"{server[0]}/gradio_api/call/upscale", json=body, timeout=PATIENCE)
     event = posted.json()["event_id"]
     stream = requests.get(f"{server[0]}/gradio_api/call/upscale/{event}", timeout=PATIENCE).text
     assert "event: error" in stream
+    assert "event: complete" not in stream
+    assert "InvalidPathError" in (server[1] / "log").read_text()
     big = {"files": ("big.png", b"0" * 3_000_000)}
     answer = requests.post(f"{server[0]}/gradio_api/upload", files=big, timeout=PATIENCE)
     assert answer.status_code == 413
