@@ -337,7 +337,7 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     """Say on stdout what was made of one face."""
     best = None
     for candidate in record["candidates"]:
-        mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.2e}"
+        mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.3e}"
         status = Status(candidate["status"])
         print(f"{folder / candidate['file']}  {status.value.replace('_', ' ')}  {mse}")
         best = Status.FOUND if Status.FOUND in (best, status) else status

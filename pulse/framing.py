@@ -31,7 +31,7 @@ MAX_FIT = 160
 MAX_BLOCKS = 512
 """The same for pixelated pictures, whose edges have to stay sharp."""
 SMOOTH = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)
-PHASES = (-0.5, -0.25, 0.0, 0.25)
+PHASES = tuple(eighths / 8 for eighths in range(-4, 4))
 LOST = 1e-4
 """Detail, as a mean squared error on [0, 1], that is not counted as resolution: a tenth of the
 default tolerance, so it could not matter to a search."""
@@ -75,6 +75,20 @@ class Framing:
             return image.crop((left, top, left + side, top + side))
         assert self.found is not None
         return crop_face(image, self.found, min(self.side, MAX_CUT))
+
+    def resolution(self, image: Image.Image, most: int) -> int:
+        """How many pixels per side the frame really holds, at most so many.
+
+        It is estimated on an upright square around its middle, since what was enlarged was
+        enlarged along the picture's own axes.
+        """
+        side = min(self.side, *image.size)
+        x, y = (
+            min(max(round(middle - side / 2), 0), length - side)
+            for middle, length in zip(self.frame.centre, image.size, strict=True)
+        )
+        held = own_resolution(image.crop((x, y, x + side, y + side)), most)
+        return max(min(int(held * self.side / side), most), MIN_LR_SIZE)
 
     def paste(self, image: Image.Image, new: Image.Image) -> Image.Image:
         """The picture with a new face in the frame; only where a face was found."""
@@ -212,7 +226,7 @@ def own_resolution(image: Image.Image, most: int = SMALL) -> int:
 
     A picture of l x l pixels that was enlarged lies in the span of l kernels along each axis, so
     for each l, from the smallest, the picture is fitted by least squares with enlargements of l x l
-    pixels: bicubic and bilinear ones, shifted by quarters of a pixel, since a cut need not begin
+    pixels: bicubic and bilinear ones, shifted by eighths of a pixel, since a cut need not begin
     where a pixel does, and pixelated ones. The answer is the first l whose fit misses, for each
     dimension that it leaves out, no more than `LOST` and the noise, as estimated from the finest
     diagonal differences (Donoho and Johnstone 1994: median / 0.6745). Blur, which no fit can tell

@@ -240,7 +240,7 @@ def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
         1,
     ):
         place(column, 0, image, f"seed {result.config.seed + column - 1}, imaginary", False)
-        label = f"{status.value.replace('_', ' ')}, mse {error:.2g}"
+        label = f"{status.value.replace('_', ' ')}, mse {error:#.4g}"
         place(column, 1, to_image(own), label, True)
     draw.text((gap, sheet.height - caption - 2), NOTICE.split(". ")[0] + ".", "black", font)
     return sheet

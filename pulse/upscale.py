@@ -14,7 +14,7 @@ from torch import Tensor
 
 import stylegan
 from pulse.degrade import DegradeConfig
-from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings, own_resolution
+from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
 from pulse.images import InputError, Picture, to_tensor
 from pulse.latent import LatentPrior
 from pulse.search import SearchConfig, State, search
@@ -121,7 +121,7 @@ def _face(
     image = framing.cut(picture.image)
     small = min(picture.image.size) <= SMALL
     if lr_size == "auto" or (lr_size is None and small and framing.square is None):
-        size = own_resolution(image, min(SMALL, resolution))
+        size = framing.resolution(picture.image, min(SMALL, resolution))
         notes.append(f"Its pixels hold about {size}x{size}, at which it is matched.")
     elif lr_size is None:
         size = side if small else min(LR_SIZE, side)

@@ -67,7 +67,7 @@ def test_a_picture_that_is_framed_is_used_as_it_is(framed: Image.Image, align: A
     assert (framing.found is None) == (align == "never")
     assert framing.notes == ()
     assert framing.record() is None
-    assert framing.cut(framed).tobytes() == framed.tobytes()
+    assert np.array_equal(np.asarray(framing.cut(framed)), np.asarray(framed))
 
 
 def test_so_is_one_with_bars_beside_it(framed: Image.Image) -> None:
@@ -79,9 +79,9 @@ def test_so_is_one_with_bars_beside_it(framed: Image.Image) -> None:
 
 
 def test_small_squares_are_searched_only_on_demand(framed: Image.Image) -> None:
-    low = framed.resize((24, 24), Image.Resampling.BICUBIC)
+    low = framed.resize((48, 48), Image.Resampling.BICUBIC)
     (framing,) = find_framings(Picture(low))
-    assert framing == Framing(0, None, (0, 0, 24))
+    assert framing == Framing(0, None, (0, 0, 48))
     (framing,) = find_framings(Picture(low), align="always")
     assert framing.found is not None
 
@@ -99,7 +99,7 @@ def test_a_small_cut_is_framed_and_matched_at_what_it_holds(astronaut: Image.Ima
     (face,) = find_faces(Picture(large), "auto", 128)
     assert face.framing is not None
     assert face.framing.side > 160
-    assert face.low.shape[-1] <= 1.15 * 47
+    assert 36 <= face.low.shape[-1] <= 48
     (face,) = find_faces(Picture(large), None, 128)
     assert face.low.shape[-1] == 16
 
@@ -188,7 +188,7 @@ def test_an_enlarged_picture_holds_what_it_was(
     if kernel != Image.Resampling.NEAREST:
         # Also where a cut does not begin on one of its pixels.
         part = seen.crop((11, 5, 131, 125))  # 15 of its pixels.
-        assert 10 <= own_resolution(part) <= 17
+        assert 10 <= own_resolution(part) <= 15
 
 
 def test_own_resolution_of_sharp_and_of_empty_pictures(framed: Image.Image) -> None:
