@@ -257,11 +257,13 @@ class Studio:
                 picture = self.read(path)
                 try:
                     found = find_framings(picture, PICTURE, "never" if as_it_is else "auto")
-                except InputError as error:
-                    raise InputError(NO_FACE) from error
+                except InputError:
+                    found = []
                 self._framings[key] = found
                 while len(self._framings) > self.limits.visitors:
                     self._framings.popitem(last=False)
+            if not self._framings[key]:
+                raise InputError(NO_FACE)
             return self._framings[key]
 
     def face(self, wish: Wish) -> Face:
