@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from pulse import __version__, align_cli, models_cli
+from pulse import __version__, align_cli, models_cli, web_cli
 from pulse.align_cli import DetectorOption, FaceOption, which_face
 from pulse.degrade import SYNTAX, DegradeConfig
 from pulse.framing import MIN_LR_SIZE, Align, Framing, choose, draw_faces, find_framings
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(models_cli.app, name="models")
 app.command("align")(align_cli.align_photos)
+app.command("web")(web_cli.web)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 

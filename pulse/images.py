@@ -51,47 +51,48 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) -> Picture:
     """Read a picture file of any kind that Pillow knows.
 
     EXIF rotation is applied, colour profiles become sRGB, transparent parts are put on white, 16
     bits become 8, and of an animation the first frame is taken; the notes say which of these
     changed what the picture shows.
 
+    Args:
+        name: what messages call the file; None is its path.
+        most: pixels that it may have.
+
     Raises:
         InputError: the file is missing, not a readable picture, or too large.
     """
+    name = name or str(path)
+    limit = f"at most {most / 1e6:.3g} megapixels can be read: shrink it."
     try:
         folder, there = path.is_dir(), path.exists()
     except OSError as error:
-        raise InputError(f"{path} cannot be looked up ({error.strerror}).") from error
+        raise InputError(f"{name} cannot be looked up ({error.strerror}).") from error
     if folder:
-        raise InputError(f"{path} is a folder; give a picture file.")
+        raise InputError(f"{name} is a folder; give a picture file.")
     if not there:
-        raise InputError(f"{path} does not exist; check the name.")
+        raise InputError(f"{name} does not exist; check the name.")
     try:
         with warnings.catch_warnings():
             # Pillow's own limit warns beside ours, and damaged EXIF is no reason to alarm people.
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 size = image.size
-                if size[0] * size[1] <= MAX_PIXELS:
+                if size[0] * size[1] <= most:
                     return _plain(image)
     except Image.DecompressionBombError:
-        raise InputError(
-            f"{path} is too large; at most {MAX_PIXELS // 10**6} megapixels can be read: shrink it."
-        ) from None
+        raise InputError(f"{name} is too large; {limit}") from None
     except UnidentifiedImageError:
         kind = "is empty" if path.stat().st_size == 0 else "is not a picture of a known format"
-        raise InputError(f"{path} {kind}; give a PNG, JPEG, WebP or similar file.") from None
+        raise InputError(f"{name} {kind}; give a PNG, JPEG, WebP or similar file.") from None
     except PermissionError:
-        raise InputError(f"{path} may not be read; check its permissions.") from None
+        raise InputError(f"{name} may not be read; check its permissions.") from None
     except DAMAGE as error:
-        raise InputError(f"{path} is damaged and cannot be read whole ({error}).") from error
-    raise InputError(
-        f"{path} has {size[0]}x{size[1]} pixels; at most {MAX_PIXELS // 10**6} megapixels can be "
-        "read: shrink it."
-    )
+        raise InputError(f"{name} is damaged and cannot be read whole ({error}).") from error
+    raise InputError(f"{name} has {size[0]}x{size[1]} pixels; {limit}")
 
 
 def _plain(image: Image.Image) -> Picture:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from pulse import __version__
+from pulse.framing import Framing
 from pulse.images import to_image, to_png, write_bytes
 from pulse.search import State, Status
 from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler
@@ -36,6 +37,7 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+XMP_KEY = "XML:com.adobe.xmp"
 OURS = re.compile(r"candidate-\d{2,}\.(png|jpg|webp)|photo-\d{2,}\.png")
 PASTED = (
     "A face in this photo is imaginary: a generative network drew it to match a small version of "
@@ -141,9 +143,8 @@ def write_result(
     if photo is not None and framing is not None and framing.found is not None:
         for index, (image, candidate) in enumerate(zip(images, record["candidates"], strict=True)):
             candidate["photo"] = f"photo-{index:02d}.png"
-            facts = {**_facts(result, candidate), "Description": PASTED}
-            pasted = encode(framing.paste(photo, image), "png", facts, COMPOSITE)
-            write_bytes(folder / candidate["photo"], pasted)
+            data = pasted(image, _facts(result, candidate), framing, photo)
+            write_bytes(folder / candidate["photo"], data)
             files.append(candidate["photo"])
     write_bytes(folder / "input.png", to_png(to_image(result.face.low.nan_to_num(0))))
     facts = _facts(result, None)
@@ -154,6 +155,21 @@ def write_result(
         if OURS.fullmatch(old.name) and old.name not in files:
             old.unlink()
     return record
+
+
+def pasted(
+    image: Image.Image, facts: dict[str, str], framing: Framing, photo: Image.Image
+) -> bytes:
+    """The photo with a candidate in the place of the face, as PNG that says so."""
+    facts = {**facts, "Description": PASTED}
+    return encode(framing.paste(photo, image), "png", facts, COMPOSITE)
+
+
+def facts_of(candidate: Path) -> dict[str, str]:
+    """What a candidate that was written as PNG says of itself."""
+    with Image.open(candidate) as image:
+        assert isinstance(image, PngImageFile)
+        return {name: text for name, text in image.text.items() if name != XMP_KEY}
 
 
 def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
@@ -188,7 +204,7 @@ def encode(
         info = PngInfo()
         for name, text in facts.items():
             info.add_text(name, text)
-        info.add_itxt("XML:com.adobe.xmp", xmp)
+        info.add_itxt(XMP_KEY, xmp)
         image.save(buffer, "PNG", pnginfo=info)
         return buffer.getvalue()
     exif = Image.Exif()

@@ -1,6 +1,8 @@
 """Imports point one way (DESIGN: layout)."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ PACKAGES = ("pulse", "stylegan", "align")
 MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
     "__init__", "images", "framing", "jpeg", "degrade", "latent", "losses", "chunks", "optimise",
-    "search", "upscale", "results", "outputs", "models_cli", "align_cli", "cli", "__main__",
+    "search", "upscale", "results", "web", "view", "page", "outputs", "models_cli", "align_cli",
+    "web_cli", "cli", "__main__",
 )  # fmt: skip
 
 
@@ -40,3 +43,14 @@ def test_modules_of_pulse_import_only_earlier_ones() -> None:
     for path in files:
         later = {f"pulse.{name}" for name in ORDER[ORDER.index(path.stem) :]}
         assert not imported(path) & later, path
+
+
+def test_only_the_page_imports_gradio() -> None:
+    files = [*(ROOT / "pulse").glob("*.py"), ROOT / "app.py"]
+    importing = {p.stem for p in files if any(n.startswith("gradio") for n in imported(p))}
+    assert importing == {"page"}
+
+
+def test_command_line_starts_without_gradio() -> None:
+    code = "import sys, pulse.cli; sys.exit('gradio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

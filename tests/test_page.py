@@ -1,0 +1,386 @@
+"""The page in a real browser, and its API; one server with a tiny generator for all tests."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from pulse.images import to_tensor
+from stylegan.checkpoints import save
+from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+
+ROOT = Path(__file__).parents[1]
+FACE, TWO = ROOT / "examples" / "face.png", ROOT / "examples" / "two.jpg"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# CI keeps them; elsewhere they are where nothing tracks them.
+SHOTS = Path(os.environ.get("PULSE_SCREENSHOTS", ROOT / "results" / "screenshots"))
+PATIENCE = 60  # Seconds, for machines that are busy.
+
+
+@pytest.fixture(scope="module")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = StyleGAN2Config(channels=(16, 16, 8, 8), z_dim=32, w_dim=32, mapping_layers=2)
+    generator = StyleGAN2(config).requires_grad_(False).eval()
+    generator.w_mean.copy_(generator.mapping(torch.randn(1000, config.z_dim)).mean(0))
+    path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
+    save(generator, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The page's address and the folder of its temporary files."""
+    folder = tmp_path_factory.mktemp("server")
+    environment = {**os.environ, "TMPDIR": str(folder), "PULSE_HOME": str(folder / "home")}
+    limits = ["--max-steps", "100000", "--max-upload", "2", "--no-fetch", "--waiting", "8"]
+    command = [sys.executable, "app.py", "--port", "0", "--generator", str(tiny_file), *limits]
+    log = folder / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 2 * PATIENCE
+        while not (found := re.search(r"PULSE is at (http://127\S+)/ ", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield found[1], folder
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    assert "A fault of the page" not in log.read_text()
+    assert list(folder.glob("pulse-*")) == []  # Nothing that was given or made is left.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("no Chromium is here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Any, server: tuple[str, Path]) -> Iterator[Callable[..., Any]]:
+    """Opens the page, with options of a browser context; whatever it asks for elsewhere fails."""
+    contexts: list[Any] = []
+    elsewhere: list[str] = []
+    wrong: list[str] = []
+
+    def asked(url: str) -> None:
+        if not url.startswith((server[0], "data:", "blob:")):
+            elsewhere.append(url)
+
+    def open_page(**options: Any) -> Any:
+        context = browser.new_context(accept_downloads=True, **options)
+        context.set_default_timeout(PATIENCE * 1000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(server[0])
+        page.wait_for_selector("#run")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+    assert wrong == []
+
+
+def upload(page: Any, file: Path) -> None:
+    page.set_input_files("#picture input[type=file]", file)
+
+
+def set_steps(page: Any, steps: int) -> None:
+    page.click("#settings > button")
+    box = page.locator("#steps input[type=number]")
+    box.fill(str(steps))
+    box.press("Tab")
+
+
+def shoot(page: Any, name: str, full: bool = False) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
+
+
+@pytest.mark.browser
+def test_face_in_faces_out(visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    upload(page, FACE)
+    page.wait_for_selector("#matched img")
+    assert "16x16 pixels" in page.inner_text("#matched")
+    set_steps(page, 30)
+    page.click("#run")
+    page.wait_for_selector("#gallery [data-choice]")
+    assert page.locator("#gallery [data-choice]").count() == 4
+    errors = [float(text.split()[1]) for text in page.locator("#gallery .error").all_inner_texts()]
+    assert errors == sorted(errors)
+    assert page.inner_text("#status").startswith("Done.")
+    assert page.locator("#paste").is_hidden()  # No face was looked for in a picture as small.
+
+    # Choosing with the keyboard shows another one, beside the input, both small.
+    first = page.get_attribute("#detail .after", "src")
+    third = page.locator("#gallery [data-choice]").nth(2)
+    number = int(third.get_attribute("data-choice"))
+    third.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("old => document.querySelector('#detail .after').src !== old", arg=first)
+    assert third.get_attribute("aria-pressed") == "true"
+    assert page.locator("#gallery [aria-pressed=true]").count() == 1
+    assert f"Error {errors[2]:.5f}" in page.inner_text("#detail")
+    assert page.locator("#detail .pair img").count() == 2
+    slider = page.locator("#detail input[type=range]")
+    slider.focus()
+    page.keyboard.press("Home")
+    style = "document.querySelector('#detail .compare').style.getPropertyValue('--at')"
+    assert page.evaluate(style) == "0%"
+    shoot(page, "light")
+
+    with page.expect_download() as event:
+        page.click("#one")
+    assert event.value.suggested_filename == f"candidate-{number:02d}.png"
+    event.value.save_as(tmp_path / "one.png")
+    with page.expect_download() as event:
+        page.click("#all")
+    event.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        record = json.loads(archive.read("result.json"))
+        assert archive.read(f"candidate-{number:02d}.png") == (tmp_path / "one.png").read_bytes()
+    assert record["input"] == "face.png"
+    assert sorted(candidate["mse"] for candidate in record["candidates"]) == pytest.approx(
+        errors, abs=1e-5
+    )
+
+
+@pytest.mark.browser
+def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000}, color_scheme="dark")
+    upload(page, TWO)
+    page.wait_for_selector("#faces [data-choice='1']")
+    assert page.locator("#faces [data-choice]").count() == 2
+    page.wait_for_selector("#matched img")
+    before = page.get_attribute("#matched img", "src")
+    page.click("#faces [data-choice='1']")
+    page.wait_for_function("old => document.querySelector('#matched img').src !== old", arg=before)
+    set_steps(page, 100_000)
+    page.click("#run")
+    page.wait_for_selector("#gallery .card img")
+
+    # The gallery changes as the search goes.
+    seen = page.inner_html("#gallery")
+    page.wait_for_function("old => document.querySelector('#gallery').innerHTML !== old", arg=seen)
+    bar = page.locator("[role=progressbar]")
+    assert 0 <= int(bar.get_attribute("aria-valuenow")) <= 100
+    assert re.search(r"step \d+ of 100000.* left", page.inner_text("#status"))
+    shoot(page, "searching-dark")
+
+    start = time.monotonic()
+    page.click("#stop")
+    page.wait_for_selector("#gallery [data-choice]")
+    took = time.monotonic() - start
+    assert took < 3, "a second on a quiet machine; this one may be busy"
+    assert page.inner_text("#status").startswith("Stopped.")
+    page.click("#paste")
+    page.wait_for_selector("#photo img")
+    with page.expect_download() as event:
+        page.click("#photo-file")
+    event.value.save_as(tmp_path / "photo.png")
+    with Image.open(tmp_path / "photo.png") as photo, Image.open(TWO) as original:
+        assert photo.size == original.size
+        changed = (to_tensor(photo) - to_tensor(original)).abs().amax(0).amax(0) > 0.05
+    middle = original.width // 2
+    assert changed[:middle].any() != changed[middle:].any()  # The other person is untouched.
+    shoot(page, "photo-dark")
+
+
+@pytest.mark.browser
+def test_what_cannot_be_used_gets_a_sentence(visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    page.click("#run")
+    page.wait_for_selector("#problem [role=alert]")
+    assert page.inner_text("#problem") == "Choose a picture first."
+    assert page.inner_text("#status") == "The search could not begin."
+    page.reload()
+    page.wait_for_selector("#run")
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(FACE.read_bytes()[:200])
+    upload(page, broken)
+    page.wait_for_selector("#problem :text('damaged')")
+
+    empty = tmp_path / "wall.png"
+    Image.new("RGB", (320, 200), "teal").save(empty)
+    page.click("#picture button[aria-label*='Clear'], #picture button[aria-label*='emove']")
+    upload(page, empty)
+    page.wait_for_selector("#problem :text('No face was found')")
+    page.click("#run")
+    page.wait_for_selector("#status :text('could not begin')")
+    assert "No face was found" in page.inner_text("#problem")
+    text = page.inner_text("body")
+    assert "Traceback" not in text
+    assert "/tmp" not in text
+    shoot(page, "no-face")
+
+
+@pytest.mark.browser
+def test_phone(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 375, "height": 740}, is_mobile=True, has_touch=True)
+    set_steps(page, 5)
+    page.tap("#examples [data-choice] >> nth=0")
+    page.wait_for_selector("#gallery [data-choice]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    notice = page.locator(".caution")
+    for _ in range(2):
+        box = notice.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 741
+        page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    assert "do not exist" in notice.inner_text()
+    shoot(page, "phone")
+
+
+@pytest.mark.browser
+def test_every_control_has_a_name(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    page.click("#settings > button")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, [role=listbox], img')]
+        .filter(e => e.offsetParent !== null && e.type !== 'file')
+        .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')
+            || e.textContent.trim() || (e.labels && e.labels.length) || e.hasAttribute('alt')
+            || e.title))
+        .map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def client(server: tuple[str, Path], folder: Path) -> Any:
+    from gradio_client import Client
+
+    return Client(server[0], download_files=folder, verbose=False, analytics_enabled=False)
+
+
+def test_readme_example_of_the_api(
+    server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(
+        r"```python\n(from gradio_client.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    code = code.replace("http://127.0.0.1:7860", server[0]).replace("steps=100", "steps=2")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+        env={**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "pulse.zip" in done.stdout
+
+
+def test_api_is_typed_and_alone(server: tuple[str, Path], tmp_path: Path) -> None:
+    endpoints = client(server, tmp_path).view_api(return_format="dict", print_info=False)
+    assert set(endpoints["named_endpoints"]) == {"/upscale"}
+    assert endpoints["unnamed_endpoints"] == {}
+    parameters = endpoints["named_endpoints"]["/upscale"]["parameters"]
+    assert [parameter["parameter_name"] for parameter in parameters] == [
+        "picture", "face", "candidates", "steps", "seed", "generator", "lr_size", "tolerance",
+        "preset", "as_it_is", "pixelated", "blur", "grey", "jpeg", "noise",
+    ]  # fmt: skip
+    assert all(parameter["parameter_has_default"] for parameter in parameters[1:])
+    kinds = {
+        parameter["parameter_name"]: parameter["python_type"]["type"] for parameter in parameters
+    }
+    assert kinds["preset"] == "Literal['default', 'paper']"
+    assert kinds["tolerance"] == "float"
+
+
+def test_eight_programs_at_once_get_their_own_answers(
+    server: tuple[str, Path], tmp_path: Path
+) -> None:
+    from gradio_client import handle_file
+
+    answers: dict[int, tuple[dict[str, Any], str]] = {}
+
+    def ask(seed: int) -> None:
+        picture = tmp_path / f"face{seed}.png"
+        Image.open(FACE).rotate(90 * (seed % 4)).save(picture)
+        answers[seed] = client(server, tmp_path / str(seed)).predict(
+            handle_file(picture), candidates=2, steps=3, seed=seed, api_name="/upscale"
+        )
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == set(range(8))
+    for seed, (record, archived) in answers.items():
+        assert record["input"] == f"face{seed}.png"
+        assert [candidate["seed"] for candidate in record["candidates"]] == [seed, seed + 1]
+        with zipfile.ZipFile(archived) as archive:
+            assert json.loads(archive.read("result.json")) == record
+            with archive.open("input.png") as file, Image.open(file) as low:
+                expected = Image.open(FACE).rotate(90 * (seed % 4)).convert("RGB")
+                assert low.tobytes() == expected.tobytes()
+    # The same wish again has the same answer, whoever else was there.
+    picture = handle_file(tmp_path / "face5.png")
+    record, _ = client(server, tmp_path / "again").predict(
+        picture, candidates=2, steps=3, seed=5, api_name="/upscale"
+    )
+    assert record["candidates"] == answers[5][0]["candidates"]
+
+
+def test_api_refuses_in_sentences(server: tuple[str, Path], tmp_path: Path) -> None:
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    programme = client(server, tmp_path)
+    face = handle_file(FACE)
+    with pytest.raises(AppError, match="no face 2"):
+        programme.predict(face, face=1, steps=1, api_name="/upscale")
+    with pytest.raises(AppError, match="stylegan9"):
+        programme.predict(face, generator="stylegan9", api_name="/upscale")
+    with pytest.raises(AppError, match=r"[Mm]aximum|At most"):
+        programme.predict(face, candidates=1000, api_name="/upscale")
+
+
+def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_path: Path) -> None:
+    import requests
+
+    secret = server[1] / "secret.png"
+    Image.new("RGB", (16, 16)).save(secret)
+    for path in (secret, ROOT / "README.md", Path("/etc/passwd")):
+        answer = requests.get(f"{server[0]}/gradio_api/file={path}", timeout=PATIENCE)
+        assert answer.status_code in (403, 404)
+    asked = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    rest = [0, 1, 1, 0, "tiny.safetensors", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    body = {"data": [asked, *rest]}
+    posted = requests.post(f"{server[0]}/gradio_api/call/upscale", json=body, timeout=PATIENCE)
+    event = posted.json()["event_id"]
+    stream = requests.get(f"{server[0]}/gradio_api/call/upscale/{event}", timeout=PATIENCE).text
+    assert "event: error" in stream
+    assert "event: complete" not in stream
+    assert "InvalidPathError" in (server[1] / "log").read_text()
+    big = {"files": ("big.png", b"0" * 3_000_000)}
+    answer = requests.post(f"{server[0]}/gradio_api/upload", files=big, timeout=PATIENCE)
+    assert answer.status_code == 413
