@@ -392,6 +392,8 @@ def started(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A background job of a shell is told to ignore Ctrl-C, and would tell its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
