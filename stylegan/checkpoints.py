@@ -162,7 +162,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """
     if path.is_dir():
         pairs = [
-            files for file in sorted(path.glob("*synthesis*")) if len(files := files_of(file)) == 2
+            files for file in sorted(path.glob("*synthesis*.pt")) if len(files := files_of(file)) == 2
         ]
         if len(pairs) != 1:
             raise CheckpointError(

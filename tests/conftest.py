@@ -17,7 +17,7 @@ def _same_start() -> None:
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own, for the commands that it starts as well."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = tmp_path_factory.mktemp("home") / "cache"
     monkeypatch.setenv("PULSE_HOME", str(folder))
     monkeypatch.delenv("PULSE_MIRROR", raising=False)
     return folder

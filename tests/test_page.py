@@ -113,9 +113,14 @@ def upload(page: Any, file: Path) -> None:
 
 def set_steps(page: Any, steps: int) -> None:
     page.click("#settings > button")
-    box = page.locator("#steps input[type=number]")
-    box.fill(str(steps))
-    box.press("Tab")
+    box, slider = (page.locator(f"#steps input[type={kind}]") for kind in ("number", "range"))
+    for _ in range(20):  # What is typed before the page has woken up is lost.
+        box.fill(str(steps))
+        box.press("Tab")
+        page.wait_for_timeout(100)
+        if slider.input_value() == str(steps):
+            return
+    raise AssertionError("the slider did not follow the number")
 
 
 def shoot(page: Any, name: str, full: bool = False) -> None:

@@ -87,5 +87,6 @@ def test_a_damaged_or_foreign_fit_is_made_anew(tiny: Generator, home: Path) -> N
 
 
 def test_where_nothing_can_be_kept(tiny: Generator, home: Path) -> None:
+    home.mkdir()
     (home / "priors").write_text("a file where the folder should be")
     assert LatentPrior.cached(tiny, "abc").mean.shape == (tiny.w_dim,)

@@ -84,9 +84,12 @@ def test_a_model_of_two_files_is_a_folder(server: FileServer, home: Path) -> Non
     assert size_of(model) == 14
     assert stylegan.locate(path_of(model)) == path_of(model)
     before = stylegan.identity(path_of(model))
+    (path_of(model) / "mapping.pt").write_bytes(b"other")
+    assert stylegan.identity(path_of(model)) != before
     (path_of(model) / "mapping.pt").unlink()
     assert not is_here(model)
-    assert stylegan.identity(path_of(model)) != before
+    with pytest.raises(CheckpointError, match="0 pairs of files"):
+        stylegan.identity(path_of(model))
 
 
 def test_a_stated_checksum_is_held_to(model: Model, home: Path) -> None:
