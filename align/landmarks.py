@@ -98,9 +98,10 @@ def find_faces(photo: Image.Image, detector: Detector = "frontal") -> list[Face]
 def _upright_faces(image: Image.Image) -> list[Face]:
     found: list[Face] = []
     for doublings, limit, limit_if_none in SEARCHES:
-        searched, factor = _bounded(image, limit if found else limit_if_none)
-        if factor < 1 and doublings > 1:
+        most = limit if found else limit_if_none
+        if doublings > 1 and image.width * image.height > most:
             break
+        searched, factor = _bounded(image, most)
         boxes, scores, _ = _frontal().run(np.asarray(searched), doublings, MIN_SCORE)
         for box, score in zip(boxes, scores, strict=True):
             corners = _corners(box, factor)

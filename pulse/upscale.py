@@ -113,7 +113,6 @@ def _face(
             f"{name} has {picture.image.width}x{picture.image.height} pixels, too few "
             f"to tell a face; at least {MIN_LR_SIZE}x{MIN_LR_SIZE} are needed."
         )
-    image = framing.cut(picture.image)
     small = min(picture.image.size) <= SMALL
     if lr_size == "auto" or (lr_size is None and small and framing.square is None):
         most = min(SMALL, resolution)
@@ -134,6 +133,7 @@ def _face(
             f"{name} would be matched at {size} pixels, but the generator draws only {resolution}: "
             f"give --lr-size {LR_SIZE} or another generator."
         )
+    image = framing.cut(picture.image, size)
     # Pillow's bicubic is that of `Bicubic`, on 8 bits and without a large picture as floats.
     low = image.resize((size, size), Image.Resampling.BICUBIC)
     return Face(framing.index, to_tensor(low), tuple(notes), framing)
