@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from align.landmarks import Face, upright
 
-MAX_SIDE = 4096
-"""Side in pixels beyond which a new face is not refined before it is pasted."""
-OVER = 2
-FINE = 3
+FINE = 2
+"""How much finer than the photo a new face is made before it is turned into it."""
+MAX_SIDE = 3072
+"""Side in pixels up to which it is."""
 SEAM = 64
 """Side in pixels at which the colours of photo and new face are compared."""
 FOREHEAD = 0.45

@@ -32,6 +32,8 @@ CNN_PIXELS = 250_000
 """What the CNN searches, doubled once: it takes about five seconds for that on one core."""
 TURNED_PIXELS = 120_000
 """What is searched turned, doubled once; a smaller photo is enlarged up to four times."""
+TURNED_SIDE = 1000
+"""The longest side of that, since a panorama that is turned needs a large canvas."""
 TURNS = (0, 45, -45, 90, -90, 135, -135, 180)
 """Degrees by which a photo without any upright face is turned; the detector bears about 30."""
 MARGIN = 0.25
@@ -96,9 +98,10 @@ def find_faces(photo: Image.Image, detector: Detector = "frontal") -> list[Face]
 def _upright_faces(image: Image.Image) -> list[Face]:
     found: list[Face] = []
     for doublings, limit, limit_if_none in SEARCHES:
-        searched, factor = _bounded(image, limit if found else limit_if_none)
-        if factor < 1 and doublings > 1:
+        most = limit if found else limit_if_none
+        if doublings > 1 and image.width * image.height > most:
             break
+        searched, factor = _bounded(image, most)
         boxes, scores, _ = _frontal().run(np.asarray(searched), doublings, MIN_SCORE)
         for box, score in zip(boxes, scores, strict=True):
             corners = _corners(box, factor)
@@ -120,7 +123,7 @@ def _cnn_faces(image: Image.Image) -> list[Face]:
 
 
 def _turned_faces(image: Image.Image) -> Iterator[Face]:
-    small, factor = _bounded(image, TURNED_PIXELS, 4)
+    small, factor = _bounded(image, TURNED_PIXELS, min(4, TURNED_SIDE / max(image.size)))
     wide, high = (round(MARGIN * side) for side in small.size)
     pixels = np.pad(np.asarray(small), ((high, high), (wide, wide), (0, 0)), "edge")
     padded = Image.fromarray(pixels)

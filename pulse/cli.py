@@ -184,8 +184,7 @@ def run(
                 if result is None:
                     complete = False
                     break
-                photo = read_picture(path).image if paste else None
-                record = _write(result, folder, format, photo)
+                record = _write(result, folder, format, paste)
             except InputError as error:
                 complain(error)
                 refused = True
@@ -322,9 +321,13 @@ def _errors(state: State) -> str:
     return " ".join(shown) + " (e-3)"
 
 
-def _write(
-    result: Result, folder: Path, format: Format, photo: Image.Image | None
-) -> dict[str, Any]:
+def _write(result: Result, folder: Path, format: Format, paste: bool) -> dict[str, Any]:
+    photo = None
+    if paste:
+        try:  # Again, since all photos of a run might not fit into memory.
+            photo = read_picture(Path(result.source)).image
+        except InputError as error:
+            complain(error)
     try:
         return write_result(result, folder, format, photo)
     except OSError as error:

@@ -21,7 +21,7 @@ SMALL = 64
 """A picture whose shorter side has at most this many pixels is taken as a low-resolution face."""
 MIN_LR_SIZE = 4
 MAX_CUT = 512
-"""Side in pixels of the largest cut; what is matched is far smaller."""
+"""Side in pixels of the largest cut, unless more is asked for: what is matched is far smaller."""
 NEAR = 0.1
 """A picture is framed like FFHQ if no corner of a face's frame is further off, in its sides."""
 WHOLE = 0.9
@@ -68,13 +68,16 @@ class Framing:
         """How many of the picture's pixels lie along one side of the frame."""
         return int(self.frame.size) if self.square is None else self.square[2]
 
-    def cut(self, image: Image.Image) -> Image.Image:
-        """The framed face: not resampled where the picture is used as it is."""
+    def cut(self, image: Image.Image, size: int = 0) -> Image.Image:
+        """The framed face, of `size` pixels or more if it has them.
+
+        It is not resampled where the picture is used as it is.
+        """
         if self.square is not None:
             left, top, side = self.square
             return image.crop((left, top, left + side, top + side))
         assert self.found is not None
-        return crop_face(image, self.found, min(self.side, MAX_CUT))
+        return crop_face(image, self.found, min(self.side, max(MAX_CUT, size)))
 
     def resolution(self, image: Image.Image, most: int) -> int:
         """How many pixels per side the frame really holds, at most so many.

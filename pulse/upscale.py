@@ -118,7 +118,6 @@ def _face(
             f"{name} has {picture.image.width}x{picture.image.height} pixels, too few "
             f"to tell a face; at least {MIN_LR_SIZE}x{MIN_LR_SIZE} are needed."
         )
-    image = framing.cut(picture.image)
     small = min(picture.image.size) <= SMALL
     if lr_size == "auto" or (lr_size is None and small and framing.square is None):
         most = min(SMALL, resolution)
@@ -139,6 +138,7 @@ def _face(
             f"{name} would be matched at {size} pixels, but the generator draws only {resolution}: "
             f"give --lr-size {LR_SIZE} or another generator."
         )
+    image = framing.cut(picture.image, size)
     # Pillow's filters are those of `degrade`, on 8 bits and without a large picture as floats.
     box = degrade is not None and degrade.resampling == "box"
     low = image.resize((size, size), Image.Resampling.BOX if box else Image.Resampling.BICUBIC)
