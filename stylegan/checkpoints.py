@@ -161,9 +161,8 @@ def files_of(path: Path) -> tuple[Path, ...]:
         CheckpointError: a folder does not hold such a pair.
     """
     if path.is_dir():
-        pairs = [
-            files for file in sorted(path.glob("*synthesis*.pt")) if len(files := files_of(file)) == 2
-        ]
+        found = map(files_of, sorted(path.glob("*synthesis*.pt")))
+        pairs = [files for files in found if len(files) == 2]
         if len(pairs) != 1:
             raise CheckpointError(
                 f"{path} is a folder with {len(pairs)} pairs of files named synthesis and mapping; "
