@@ -23,7 +23,16 @@ from pulse.align_cli import DetectorOption, FaceOption, which_face
 from pulse.degrade import SYNTAX, DegradeConfig
 from pulse.framing import MIN_LR_SIZE, Align, Framing, choose, draw_faces, find_framings
 from pulse.images import InputError, read_picture, to_png
-from pulse.outputs import check_output, claim, complain, first_names, folder_name, say, write_file
+from pulse.outputs import (
+    check_output,
+    claim,
+    complain,
+    first_names,
+    folder_name,
+    say,
+    write_file,
+    writing,
+)
 from pulse.results import Format, Result, write_result
 from pulse.search import PRESETS, SearchConfig, State, Status
 from pulse.upscale import (
@@ -328,12 +337,8 @@ def _write(result: Result, folder: Path, format: Format, paste: bool) -> dict[st
             photo = read_picture(Path(result.source)).image
         except InputError as error:
             complain(error)
-    try:
+    with writing(folder):
         return write_result(result, folder, format, photo)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror or error}); give another folder with -o."
-        ) from error
 
 
 def _report(record: dict[str, Any], folder: Path) -> None:

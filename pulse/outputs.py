@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pulse.images import InputError, write_bytes
@@ -46,18 +48,29 @@ def check_output(folder: Path) -> None:
         raise InputError(f"The output folder {folder} may not be written; give another with -o.")
 
 
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Says of a file or folder that it cannot be written, where that turns out.
+
+    Raises:
+        InputError: an OSError came up.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{place} cannot be written ({error.strerror or error}); give another folder with -o."
+        ) from error
+
+
 def write_file(file: Path, data: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with writing(file):
         write_bytes(file, data)
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be written ({error.strerror or error}); give another folder with -o."
-        ) from error
 
 
 def say(text: str) -> None:

@@ -12,6 +12,15 @@ Noise = Sequence[Float[Tensor, "b 1 h w"]] | Literal["zero"] | None
 and `"zero"` no noise at all."""
 
 
+def noise_of(
+    noise: Noise, index: int, stored: Float[Tensor, "1 1 h w"]
+) -> Float[Tensor, "b 1 h w"] | None:
+    """What the layer with that noise input adds, if anything."""
+    if noise is None:
+        return stored
+    return None if isinstance(noise, str) else noise[index]
+
+
 @runtime_checkable
 class Generator(Protocol):
     """A pretrained network that draws pictures from latents: mapping z -> w, synthesis ws -> image.

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.generator import Noise
+from stylegan.generator import Noise, noise_of
 from stylegan.mapping import LRELU_SLOPE, Linear, MappedGenerator
 
 
@@ -121,11 +121,7 @@ class StyleGAN1(MappedGenerator):
         x = x.to(self.precision, memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
-            if noise is None:
-                added = layer.noise
-            else:
-                added = None if isinstance(noise, str) else noise[index]
-            x = layer(x, ws[:, index], added)
+            x = layer(x, ws[:, index], noise_of(noise, index, layer.noise))
         weight = self.rgb_weight / math.sqrt(self.rgb_weight.shape[1])
         rgb = F.conv2d(x, weight.to(x.dtype)).float()
         return rgb + self.rgb_bias[None, :, None, None]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.generator import Noise
+from stylegan.generator import Noise, noise_of
 from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
 
@@ -202,7 +202,7 @@ class StyleGAN2(MappedGenerator):
             around = None if block.shortcut is None else block.shortcut(x)
             for conv in block.convs:
                 assert isinstance(conv, StyledConv)
-                x = conv(x, ws[:, index], self._noise(conv, index, noise))
+                x = conv(x, ws[:, index], noise_of(noise, index, conv.noise))
                 index += 1
             if around is not None:
                 x = around + x
@@ -212,12 +212,6 @@ class StyleGAN2(MappedGenerator):
                 rgb = new if rgb is None else upsample(rgb) + new
         assert rgb is not None
         return rgb
-
-    @staticmethod
-    def _noise(conv: StyledConv, index: int, noise: Noise) -> Tensor | None:
-        if noise is None:
-            return conv.noise
-        return None if isinstance(noise, str) else noise[index]
 
 
 @cache
