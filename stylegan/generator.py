@@ -31,6 +31,7 @@ class Generator(Protocol):
         z_dim, w_dim: lengths of the latents z and w.
         num_layers: L, how many w vectors one picture takes.
         noise_shapes: (h, w) of each noise input; empty where the family has none.
+        feature_sizes: sides at which `features` can be had, ascending.
         w_mean: [w_dim], the mean of `mapping(z)` over z.
     """
 
@@ -40,6 +41,7 @@ class Generator(Protocol):
     w_dim: int
     num_layers: int
     noise_shapes: tuple[tuple[int, int], ...]
+    feature_sizes: tuple[int, ...]
 
     @property
     def w_mean(self) -> Float[Tensor, " w_dim"]: ...
@@ -55,4 +57,19 @@ class Generator(Protocol):
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
         """Draw pictures in RGB, nominal range [-1, 1], unclamped, float32."""
+        ...
+
+    def features(
+        self, ws: Float[Tensor, "b L w_dim"], noise: Noise, size: int
+    ) -> Float[Tensor, "b c size size"]:
+        """Feature maps after the last layer of that side, float32; later layers do not run.
+
+        Where the network sums RGB from every side (the skip of StyleGAN2), the sum so far is the
+        first three channels.
+
+        Args:
+            ws, noise: as for `synthesis`; what later layers take is not read, and noise for them
+                may be absent.
+            size: one of `feature_sizes`.
+        """
         ...

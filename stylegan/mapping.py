@@ -53,6 +53,7 @@ class MappedGenerator(nn.Module):
 
     w_mean: Tensor
     num_layers: int
+    feature_sizes: tuple[int, ...]
 
     def __init__(
         self, z_dim: int, w_dim: int, layers: int, lr: float, precision: torch.dtype
@@ -70,8 +71,13 @@ class MappedGenerator(nn.Module):
     def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
         return self.mapping_network(z)
 
-    def check(self, ws: Tensor) -> None:
-        """Raise a ValueError that says what is expected, unless ws is [batch, L, w_dim]."""
+    def check(self, ws: Tensor, size: int | None = None) -> None:
+        """Raise a ValueError that says what is expected, unless ws is [batch, L, w_dim].
+
+        And unless there are features of that size, if one is given.
+        """
         if ws.ndim != 3 or ws.shape[1:] != (self.num_layers, self.w_dim):
             expected = f"[batch, {self.num_layers}, {self.w_dim}]"
             raise ValueError(f"ws has shape {tuple(ws.shape)}; expected {expected}")
+        if size is not None and size not in self.feature_sizes:
+            raise ValueError(f"No features have {size} pixels; there are {self.feature_sizes}")

@@ -112,19 +112,30 @@ class StyleGAN1(MappedGenerator):
         self.rgb_bias = nn.Parameter(torch.zeros(3))
         sides = [4 * 2 ** (index // 2) for index in range(self.num_layers)]
         self.noise_shapes = tuple((side, side) for side in sides)
+        self.feature_sizes = tuple(sides[::2])
 
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
         self.check(ws)
-        x = self.const.expand(len(ws), -1, -1, -1)
-        x = x.to(self.precision, memory_format=torch.channels_last)
-        for index, layer in enumerate(self.layers):
-            assert isinstance(layer, Layer)
-            x = layer(x, ws[:, index], noise_of(noise, index, layer.noise))
+        x = self._maps(ws, noise, self.resolution)
         weight = self.rgb_weight / math.sqrt(self.rgb_weight.shape[1])
         rgb = F.conv2d(x, weight.to(x.dtype)).float()
         return rgb + self.rgb_bias[None, :, None, None]
+
+    def features(
+        self, ws: Float[Tensor, "b L w_dim"], noise: Noise, size: int
+    ) -> Float[Tensor, "b c size size"]:
+        self.check(ws, size)
+        return self._maps(ws, noise, size).float()
+
+    def _maps(self, ws: Tensor, noise: Noise, size: int) -> Float[Tensor, "b c size size"]:
+        x = self.const.expand(len(ws), -1, -1, -1)
+        x = x.to(self.precision, memory_format=torch.channels_last)
+        for index, layer in enumerate(self.layers[: 2 * self.feature_sizes.index(size) + 2]):
+            assert isinstance(layer, Layer)
+            x = layer(x, ws[:, index], noise_of(noise, index, layer.noise))
+        return x
 
 
 def _up_conv(

@@ -188,16 +188,34 @@ class StyleGAN2(MappedGenerator):
         self.blocks = nn.ModuleList(blocks)
         sides = [4 * 2**level for level, block in enumerate(blocks) for _ in block.convs]
         self.noise_shapes = tuple((side, side) for side in sides)
+        self.feature_sizes = tuple(sorted(set(sides)))
 
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
         self.check(ws)
+        _, rgb = self._maps(ws, noise, self.resolution)
+        assert rgb is not None
+        return rgb
+
+    def features(
+        self, ws: Float[Tensor, "b L w_dim"], noise: Noise, size: int
+    ) -> Float[Tensor, "b c size size"]:
+        self.check(ws, size)
+        x, rgb = self._maps(ws, noise, size)
+        if rgb is None or self.config.architecture != "skip":
+            return x.float()
+        return torch.cat([rgb, x.float()], 1)
+
+    def _maps(
+        self, ws: Tensor, noise: Noise, size: int
+    ) -> tuple[Float[Tensor, "b c size size"], Float[Tensor, "b 3 size size"] | None]:
+        """Feature maps and RGB after the block of that side."""
         x = self.const.expand(len(ws), -1, -1, -1)
         x = x.to(self.precision, memory_format=torch.channels_last)
         rgb: Tensor | None = None
         index = 0
-        for block in self.blocks:
+        for block in self.blocks[: self.feature_sizes.index(size) + 1]:
             assert isinstance(block, Block)
             around = None if block.shortcut is None else block.shortcut(x)
             for conv in block.convs:
@@ -210,8 +228,7 @@ class StyleGAN2(MappedGenerator):
                 # The RGB layer shares the w of the next block's first convolution.
                 new = block.to_rgb(x, ws[:, index])
                 rgb = new if rgb is None else upsample(rgb) + new
-        assert rgb is not None
-        return rgb
+        return x, rgb
 
 
 @cache

@@ -183,16 +183,37 @@ class StyleGAN3(MappedGenerator):
             Layer(layer, config.w_dim, layer is config.layers[-1], config.conv_clamp)
             for layer in config.layers
         )
+        # How many layers lead to each sampling rate, which is the side without the margin.
+        self._layers_to: dict[int, int] = {}
+        rate = config.input_rate
+        for count, layer in enumerate(config.layers[:-1], start=1):
+            rate *= layer.up / layer.down
+            if rate % 1 == 0 and layer.size >= rate and (layer.size - rate) % 2 == 0:
+                self._layers_to[int(rate)] = count
+        self.feature_sizes = tuple(sorted(self._layers_to))
 
     def synthesis(
         self, ws: Float[Tensor, "b L w_dim"], noise: Noise = None
     ) -> Float[Tensor, "b 3 r r"]:
         self.check(ws)
+        return self._maps(ws, len(self.layers)).float() * RGB_GAIN
+
+    def features(
+        self, ws: Float[Tensor, "b L w_dim"], noise: Noise, size: int
+    ) -> Float[Tensor, "b c size size"]:
+        """See `stylegan.Generator`; the margin around the picture is cut off."""
+        self.check(ws, size)
+        x = self._maps(ws, self._layers_to[size])
+        margin = (x.shape[-1] - size) // 2
+        return x[:, :, margin : margin + size, margin : margin + size].float()
+
+    def _maps(self, ws: Tensor, layers: int) -> Float[Tensor, "b c h h"]:
+        """What comes out of the first so many layers."""
         x = self.input(ws[:, 0])
         x = x.to(self.precision, memory_format=torch.channels_last)
-        for index, layer in enumerate(self.layers, start=1):
+        for index, layer in enumerate(self.layers[:layers], start=1):
             x = layer(x, ws[:, index])
-        return x.float() * RGB_GAIN
+        return x
 
 
 def _resample(
