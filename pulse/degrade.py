@@ -17,6 +17,9 @@ from torch import Tensor
 from pulse.images import InputError, read_picture
 from pulse.jpeg import Jpeg
 
+BLURRED = 0.1
+"""Share of a pattern's strength that a degradation has to leave for it to be inverted."""
+
 
 class Separable:
     """A linear operator that does the same to rows and columns: `matrix @ image @ matrix.T`."""
@@ -236,10 +239,7 @@ class DegradeConfig:
         Raises:
             InputError: the mask cannot be used.
         """
-        down: Separable = Box(high, low) if self.resampling == "box" else Bicubic(high, low)
-        if self.blur:
-            down = Separable(down.matrix @ Blur(high, self.blur * high / low).matrix)
-        operators: list[Callable[[Tensor], Tensor]] = [down]
+        operators: list[Callable[[Tensor], Tensor]] = [self._down(high, low)]
         if self.grey:
             operators.append(Grey())
         if self.jpeg is not None:
@@ -253,6 +253,26 @@ class DegradeConfig:
             return image
 
         return degrade
+
+    def inverse(self, high: int, low: int) -> Callable[[Tensor], Tensor] | None:
+        """About the pseudo-inverse of the degradation, [*b, 3, low, low] -> [*b, 3, high, high].
+
+        What blur left less than a tenth of is not brought back, since its errors would come back
+        ten times as strong; a luma is given to all three colours alike. None where nothing linear
+        tells what the picture was: behind JPEG's rounding, or noise.
+        """
+        if self.jpeg is not None or self.noise:
+            return None
+        matrix = torch.linalg.pinv(self._down(high, low).matrix, rtol=BLURRED)
+        return Separable(matrix)
+
+    def _down(self, high: int, low: int) -> Separable:
+        down: Separable = Box(high, low) if self.resampling == "box" else Bicubic(high, low)
+        return (
+            Separable(down.matrix @ Blur(high, self.blur * high / low).matrix)
+            if self.blur
+            else down
+        )
 
     def target(self, low: Float[Tensor, "3 l l"]) -> Float[Tensor, "3 l l"]:
         """What of an LR picture is to be matched: its luma if grey, and NaN where it is ignored.

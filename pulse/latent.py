@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stylegan import Generator, home
+from pulse.cache import kept
+from stylegan import Generator
 
 SLOPE = 0.2
 """Negative slope of the leaky ReLU that ends every StyleGAN's mapping network."""
@@ -50,27 +48,14 @@ class LatentPrior:
 
     @classmethod
     def cached(cls, generator: Generator, sha256: str) -> LatentPrior:
-        """The fit to the generator whose file has that checksum, worked out once and kept.
+        """The fit to the generator whose file has that checksum, worked out once and kept."""
 
-        It is kept in the folder `priors` under `stylegan.home()`; where that cannot be written it
-        is worked out again.
-        """
-        path = home() / "priors" / f"{sha256}.safetensors"
-        try:
-            kept = load_file(path)
-            mean, std = kept["mean"], kept["std"]
-        except (OSError, SafetensorError, KeyError):  # Not there, or damaged: then it is made anew.
-            pass
-        else:
-            if mean.shape == std.shape == (generator.w_dim,):
-                return cls(mean.to(generator.device), std.to(generator.device))
-        prior = cls.fit(generator)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with suppress(OSError, SafetensorError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"mean": prior.mean.cpu(), "std": prior.std.cpu()}, temporary)
-            os.replace(temporary, path)
-        return prior
+        def make() -> dict[str, Tensor]:
+            prior = cls.fit(generator)
+            return {"mean": prior.mean, "std": prior.std}
+
+        tensors = kept(f"priors/{sha256}", make, generator.device)
+        return cls(tensors["mean"], tensors["std"])
 
     def to_w(self, v: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
         return F.leaky_relu(v * self.std + self.mean, SLOPE)
@@ -78,6 +63,10 @@ class LatentPrior:
     def from_w(self, w: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
         """The inverse of `to_w`."""
         return (F.leaky_relu(w, 1 / SLOPE) - self.mean) / self.std
+
+    def on_sphere(self, v: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:
+        """The nearest point of the sphere that the latents of a layer live on."""
+        return to_sphere(v, math.sqrt(v.shape[-1]))
 
 
 def to_sphere(x: Tensor, radius: float | Tensor, dims: tuple[int, ...] | int = -1) -> Tensor:

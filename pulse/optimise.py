@@ -8,8 +8,6 @@ gradients there, and moves on.
 
 from __future__ import annotations
 
-from collections import deque
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -54,6 +52,11 @@ class SphericalAdam:
         self._spheres = _Spheres(self.point)
         self._adam = torch.optim.Adam(self.point, lr)
 
+    def place(self, rows: Bool[Tensor, " n"], point: list[Tensor]) -> None:
+        """Begin with those candidates, before any step, at points on the spheres they had."""
+        for x, new in zip(self.point, point, strict=True):
+            x.copy_(torch.where(_wide(rows, x), new, x))
+
     @torch.no_grad()
     def step(
         self, loss: Float[Tensor, " n"], gradients: list[Tensor], active: Bool[Tensor, " n"]
@@ -97,16 +100,41 @@ class SphericalLBFGS:
         self._shapes = [x.shape[1:] for x in point]
         self._trial = _flat(point)
         count = len(self._trial)
-        self._base: Tensor | None = None  # Last accepted point, with its loss and gradient.
+        # Last accepted point, with its loss and gradient; of the fresh none is known yet.
+        self._fresh = torch.ones(count, dtype=torch.bool, device=self._trial.device)
+        self._base = self._trial.clone()
         self._loss = self._trial.new_full([count], torch.inf)
         self._gradient = torch.zeros_like(self._trial)
         self._direction = torch.zeros_like(self._trial)
         self._length = self._trial.new_ones([count])
-        self._history: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=self.HISTORY)
+        # Differences of points s and of gradients y, 1 / <s, y>, and how many of each candidate.
+        self._s, self._y = (self._trial.new_zeros(self.HISTORY, *self._trial.shape) for _ in "sy")
+        self._rho = self._trial.new_zeros(self.HISTORY, count)
+        self._pairs = torch.zeros(count, dtype=torch.int64, device=self._trial.device)
 
     @property
     def point(self) -> list[Tensor]:
         return self._unflat(self._trial)
+
+    @property
+    def base(self) -> list[Tensor]:
+        """The last accepted point, than which the one to be judged may be worse."""
+        return self._unflat(self._base)
+
+    def place(self, rows: Bool[Tensor, " n"], point: list[Tensor]) -> None:
+        """Begin anew with those candidates, at points on the spheres that they had."""
+        self._trial = torch.where(rows[:, None], _flat(point), self._trial)
+        self._base = torch.where(rows[:, None], self._trial, self._base)
+        self._fresh = self._fresh | rows
+        self._pairs = self._pairs.masked_fill(rows, 0)
+
+    def reopen(self, rows: Bool[Tensor, " n"]) -> None:
+        """Go back to the last accepted point of those candidates, since their loss has changed.
+
+        What is known of the curvature stays: the losses of a search are much alike.
+        """
+        self._trial = torch.where(rows[:, None], self._base, self._trial)
+        self._fresh = self._fresh | rows
 
     @torch.no_grad()
     def step(
@@ -114,55 +142,57 @@ class SphericalLBFGS:
     ) -> None:
         """Move from the point, given loss and gradients there, those candidates that are active."""
         gradient = _flat(self._spheres.tangent(self.point, gradients))
-        if self._base is None:
-            accepted = torch.ones_like(active)
-            self._base = self._trial.clone()
-        else:
-            slope = (self._gradient * self._direction).sum(1)
-            wanted = self._loss + self.ARMIJO * self._length * slope
-            accepted = loss <= wanted
-            # Where the loss would have been least on the parabola through what is known.
-            curvature = loss - self._loss - self._length * slope
-            shorter = (-slope * self._length.square() / (2 * curvature)).nan_to_num(0.0)
-            shorter = shorter.clamp(0.1 * self._length, 0.5 * self._length)
-            self._remember(accepted & active, gradient)
-            self._length = torch.where(accepted, 1.0, shorter)
+        slope = (self._gradient * self._direction).sum(1)
+        accepted = self._fresh | (loss <= self._loss + self.ARMIJO * self._length * slope)
+        # Where the loss would have been least on the parabola through what is known.
+        curvature = loss - self._loss - self._length * slope
+        shorter = (-slope * self._length.square() / (2 * curvature)).nan_to_num(0.0)
+        shorter = torch.maximum(torch.minimum(shorter, 0.5 * self._length), 0.1 * self._length)
         moved = accepted & active
+        self._remember(moved & ~self._fresh, gradient)
+        self._length = torch.where(moved, 1.0, torch.where(active, shorter, self._length))
         self._base = torch.where(moved[:, None], self._trial, self._base)
         self._loss = torch.where(moved, loss, self._loss)
         self._gradient = torch.where(moved[:, None], gradient, self._gradient)
         self._direction = torch.where(moved[:, None], self._downhill(), self._direction)
+        self._fresh = self._fresh & ~active
         trial = self._base + self._length[:, None] * self._direction
         trial = _flat(self._spheres.project(self._unflat(trial)))
         self._trial = torch.where(active[:, None], trial, self._trial)
 
     def _remember(self, moved: Tensor, gradient: Tensor) -> None:
-        """Add what the last accepted step tells of the curvature; nothing for who stood still."""
-        assert self._base is not None
-        s = torch.where(moved[:, None], self._trial - self._base, 0.0)
-        y = torch.where(moved[:, None], gradient - self._gradient, 0.0)
+        """Keep what the last accepted step tells of the curvature, of those who moved."""
+        s, y = self._trial - self._base, gradient - self._gradient
         product = (s * y).sum(1)
-        usable = product > 1e-10 * y.square().sum(1)
-        s, y = s * usable[:, None], y * usable[:, None]
-        self._history.append((s, y, torch.where(usable, 1 / product, 0.0)))
+        rows = torch.nonzero(moved & (product > 1e-10 * y.square().sum(1))).flatten()
+        place = self._pairs[rows] % self.HISTORY
+        self._s[place, rows], self._y[place, rows] = s[rows], y[rows]
+        self._rho[place, rows] = 1 / product[rows]
+        self._pairs[rows] += 1
 
     def _downhill(self) -> Tensor:
-        """The two-loop recursion; pairs of zeros, of who stood still, drop out."""
+        """The two-loop recursion, over each candidate's own pairs from the newest on."""
         q = self._gradient.clone()
-        scale = self.FIRST * self._norm(self._trial) / self._norm(q)
-        stack: list[Tensor] = []
-        for s, y, rho in reversed(self._history):
+        everyone = torch.arange(len(q), device=q.device)
+        stack: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        known = self._pairs.clamp_max(self.HISTORY)
+        for back in range(int(known.max())):
+            place = (self._pairs - 1 - back) % self.HISTORY
+            rho = torch.where(back < known, self._rho[place, everyone], 0.0)  # Drops out.
+            s, y = self._s[place, everyone], self._y[place, everyone]
             alpha = rho * (s * q).sum(1)
             q -= alpha[:, None] * y
-            stack.append(alpha)
-        for _, y, rho in self._history:  # The newest usable pair of each sets its scale.
-            usable = rho > 0
-            scale = torch.where(usable, 1 / (rho * y.square().sum(1)).clamp_min(1e-30), scale)
+            stack.append((s, y, rho, alpha))
+        scale = self.FIRST * self._norm(self._base) / self._norm(q)
+        if stack:  # The newest pair sets the scale.
+            _, y, rho, _ = stack[0]
+            newest = 1 / (rho * y.square().sum(1)).clamp_min(1e-30)
+            scale = torch.where(rho > 0, newest, scale)
         q *= scale[:, None]
-        for (s, y, rho), alpha in zip(self._history, reversed(stack), strict=True):
+        for s, y, rho, alpha in reversed(stack):
             beta = rho * (y * q).sum(1)
             q += (alpha - beta)[:, None] * s
-        bound = self.LONGEST * self._norm(self._trial) / self._norm(q)
+        bound = self.LONGEST * self._norm(self._base) / self._norm(q)
         return -q * bound.clamp_max(1)[:, None]
 
     @staticmethod

@@ -78,6 +78,7 @@ class Result:
     def record(self, files: list[str]) -> dict[str, Any]:
         """What `result.json` holds."""
         state, generator = self.state, self.upscaler.generator
+        exact = [None] * len(files) if state.exact is None else state.exact.tolist()
         return {
             "input": self.source,
             "face": self.face.index,
@@ -106,13 +107,15 @@ class Result:
                     "seed": seed,
                     "status": status.value,
                     "mse": error if math.isfinite(error) else None,
+                    "mse_exact": None if last is None or math.isnan(last) else last,
                     "step": step,
                 }
-                for file, seed, status, error, step in zip(
+                for file, seed, status, error, last, step in zip(
                     files,
                     self.config.seeds,
                     state.status,
                     state.best.tolist(),
+                    exact,
                     state.best_step.tolist(),
                     strict=True,
                 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +16,21 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
+from pulse.coarse import Coarse, useful_sizes
 from pulse.degrade import DegradeConfig
+from pulse.exact import back_project
 from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
 from pulse.images import InputError, Picture, to_tensor
 from pulse.latent import LatentPrior
-from pulse.search import SearchConfig, State, search
+from pulse.losses import squared_error
+from pulse.search import Job, Level, SearchConfig, State, Status, search, search_many
 from stylegan import Generator
 
 LR_SIZE = 16
 """Size to which larger pictures are downscaled unless another is asked for."""
 MAX_SEED = 2**62
+AHEAD = 8
+"""Faces that are read ahead, so that those that are matched alike can be searched for together."""
 NOTICE = (
     "An imaginary person, drawn by a generative network to match a small picture. "
     "It does not show, and cannot tell, who the small picture shows."
@@ -153,6 +161,20 @@ def _face(
     return Face(framing.index, degrade.target(pixels), tuple(notes), degrade, framing)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What faces have to have in common to be searched for together."""
+
+    size: int
+    degrade: DegradeConfig
+    search: SearchConfig
+
+    @classmethod
+    def of(cls, face: Face, config: UpscaleConfig) -> _Kind:
+        how = config.search.with_noise(face.degrade.noise)
+        return cls(face.low.shape[-1], face.degrade, how)
+
+
 class Upscaler:
     """A generator ready to search: loaded once, used for any number of faces."""
 
@@ -161,6 +183,7 @@ class Upscaler:
     ) -> None:
         self.generator, self.name, self.sha256 = generator, name, sha256
         self.prior = prior or LatentPrior.fit(generator)
+        self._coarse: dict[tuple[int, ...], list[Coarse]] = {}
 
     @classmethod
     def load(cls, name: str = stylegan.EMBEDDED, device: str = "auto") -> Upscaler:
@@ -179,11 +202,114 @@ class Upscaler:
         prior = LatentPrior.cached(generator, sha256)
         return cls(generator, Path(name).name, sha256, prior)
 
-    def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
-        """Search for candidates; the last state is the answer."""
-        degrade = face.degrade.operator(self.generator.resolution, face.low.shape[-1])
-        how = config.search.with_noise(face.degrade.noise)
-        return search(self.generator, face.low, config.seeds, degrade, how, self.prior)
+    def search(
+        self, face: Face, config: UpscaleConfig, batch: int | None = None
+    ) -> Iterator[State]:
+        """Search for candidates; the last state is the answer, after the exact last step.
+
+        Args:
+            batch: candidates drawn at once, as in `pulse.search.search`.
+        """
+        low, how = face.low, config.search.with_noise(face.degrade.noise)
+        degrade = face.degrade.operator(self.generator.resolution, low.shape[-1])
+        levels = self._levels(face) if how.coarse else ()
+        state: State | None = None
+        for state in search(
+            self.generator, low, config.seeds, degrade, how, self.prior, batch, levels
+        ):
+            yield state
+        assert state is not None
+        if how.exact:
+            yield self.closed(face, state)
+
+    def search_many(
+        self, jobs: Iterable[tuple[Face, UpscaleConfig]], batch: int | None = None
+    ) -> Iterator[tuple[int, State, float]]:
+        """Search for many faces, whose candidates share batches where they are matched alike.
+
+        Each becomes what `search` with the same `batch` would make of it. Of `jobs` only a few are
+        taken ahead.
+
+        Args:
+            batch: candidates drawn at once, as in `pulse.search.search`.
+
+        Yields:
+            As each is done, which need not be in order: its number in the stream, its last state,
+            and the seconds since its first candidate began.
+        """
+        numbered = iter(enumerate(jobs))
+        waiting: list[tuple[int, Face, UpscaleConfig]] = []
+        running: list[tuple[int, Face, UpscaleConfig]] = []
+
+        def alike(kind: _Kind) -> Iterator[Job]:
+            """The next jobs of that kind, passing over a few others."""
+            while True:
+                fill()
+                same = [job for job in waiting if _Kind.of(job[1], job[2]) == kind]
+                if not same:
+                    return
+                waiting[:] = [job for job in waiting if job is not same[0]]
+                running.append(same[0])
+                yield Job(same[0][1].low, same[0][2].seeds)
+
+        def fill() -> None:
+            while len(waiting) < AHEAD and (item := next(numbered, None)) is not None:
+                waiting.append((item[0], *item[1]))
+
+        fill()
+        while waiting:
+            first = waiting[0][1]
+            kind = _Kind.of(first, waiting[0][2])
+            running.clear()
+            if kind.search.optimiser == "adam":  # Its candidates begin together.
+                number, face, config = waiting.pop(0)
+                start = time.monotonic()
+                (state,) = deque(self.search(face, config, batch), maxlen=1)
+                yield number, state, time.monotonic() - start
+                fill()
+                continue
+            found = search_many(
+                self.generator,
+                alike(kind),
+                kind.size,
+                kind.degrade.operator(self.generator.resolution, kind.size),
+                kind.search,
+                self.prior,
+                batch,
+                self._levels(first) if kind.search.coarse else (),
+            )
+            for index, state, seconds in found:
+                number, face, _ = running[index]
+                yield number, self.closed(face, state) if kind.search.exact else state, seconds
+
+    def closed(self, face: Face, state: State) -> State:
+        """A state after the exact last step of the candidates that match.
+
+        Their pictures then downscale to the input up to rounding; `best` and `status` still tell
+        of the search. What does not match stays as it is, so that it cannot pass for a match.
+        """
+        side, size = self.generator.resolution, face.low.shape[-1]
+        exact = torch.full_like(state.best, math.nan)
+        images, low = state.images.clone(), state.low.clone()
+        inverse = face.degrade.inverse(side, size)
+        matched = [index for index, status in enumerate(state.status) if status is Status.FOUND]
+        if inverse is not None and matched:
+            degrade, target = face.degrade.operator(side, size), face.low.to(images.device)
+            images[matched] = back_project(images[matched], target, degrade, inverse)
+            low[matched] = degrade(images[matched])
+            exact[matched] = squared_error(low[matched], target)
+        return replace(state, images=images, low=low, exact=exact)
+
+    def _levels(self, face: Face) -> list[Level]:
+        """The generator's coarse stand-ins for that face."""
+        size = face.low.shape[-1]
+        sides = useful_sizes(self.generator, size)
+        if not sides:
+            return []
+        key = tuple(sides)
+        if key not in self._coarse:
+            self._coarse[key] = Coarse.cached(self.generator, self.prior, self.sha256, sides)
+        return [Level(one, face.degrade.operator(one.size, size)) for one in self._coarse[key]]
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("pulse", "stylegan", "align")
 MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
-    "__init__", "images", "framing", "jpeg", "degrade", "latent", "losses", "chunks", "optimise",
-    "search", "upscale", "results", "web", "view", "page", "outputs", "models_cli", "align_cli",
-    "web_cli", "cli", "__main__",
+    "__init__", "images", "framing", "jpeg", "degrade", "exact", "cache", "latent", "losses",
+    "chunks", "coarse", "recipe", "optimise", "descent", "search", "upscale", "results", "web",
+    "view", "page", "outputs", "models_cli", "align_cli", "web_cli", "cli", "__main__",
 )  # fmt: skip
 
 

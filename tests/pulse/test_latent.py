@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import stylegan
 from pulse.latent import LatentPrior, to_sphere
@@ -78,11 +77,9 @@ def test_the_fit_is_kept(tiny: Generator, home: Path) -> None:
     assert torch.equal(kept.std, fitted.std)
 
 
-def test_a_damaged_or_foreign_fit_is_made_anew(tiny: Generator, home: Path) -> None:
+def test_a_damaged_fit_is_made_anew(tiny: Generator, home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
     (home / "priors" / "abc.safetensors").write_bytes(b"damaged")
-    assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
-    save_file({"mean": torch.zeros(3), "std": torch.ones(3)}, home / "priors" / "abc.safetensors")
     assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
 
 
