@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -179,11 +181,34 @@ class Upscaler:
         prior = LatentPrior.cached(generator, sha256)
         return cls(generator, Path(name).name, sha256, prior)
 
-    def search(self, face: Face, config: UpscaleConfig) -> Iterator[State]:
-        """Search for candidates; the last state is the answer."""
+    def search(
+        self, face: Face, config: UpscaleConfig, batch: int | None = None
+    ) -> Iterator[State]:
+        """Search for candidates; the last state is the answer.
+
+        Args:
+            batch: candidates drawn at once, as in `pulse.search.search`.
+        """
         degrade = face.degrade.operator(self.generator.resolution, face.low.shape[-1])
         how = config.search.with_noise(face.degrade.noise)
-        return search(self.generator, face.low, config.seeds, degrade, how, self.prior)
+        return search(self.generator, face.low, config.seeds, degrade, how, self.prior, batch)
+
+    def search_many(
+        self, jobs: Iterable[tuple[Face, UpscaleConfig]], batch: int | None = None
+    ) -> Iterator[tuple[int, State, float]]:
+        """Search for many faces; the next is asked for only when there is room for it.
+
+        Args:
+            batch: candidates drawn at once; None takes what is good on the device.
+
+        Yields:
+            As each is done, which need not be in order: its number in the stream, its last state,
+            and the seconds it took.
+        """
+        for number, (face, config) in enumerate(jobs):
+            start = time.monotonic()
+            (state,) = deque(self.search(face, config, batch), maxlen=1)
+            yield number, state, time.monotonic() - start
 
 
 def choose_device(name: str) -> torch.device:
