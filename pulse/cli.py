@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from pulse import __version__, align_cli, models_cli, options, web_cli
+from pulse import __version__, align_cli, batch_cli, models_cli, options, web_cli
 from pulse.framing import Framing, choose, draw_faces, find_framings
 from pulse.images import InputError, read_picture, to_png
 from pulse.models_cli import load_generator
@@ -46,6 +46,7 @@ app = typer.Typer(
 app.add_typer(models_cli.app, name="models")
 app.command("align")(align_cli.align_photos)
 app.command("web")(web_cli.web)
+app.command("batch")(batch_cli.work)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
