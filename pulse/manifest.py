@@ -98,9 +98,13 @@ class Manifest:
             if self._scratch:
                 self._gather()
             self._file = self._path.open("a+b", buffering=0)
-            torn = self._load()
-            if torn or self._replaced:
-                self._rewrite()
+            try:
+                torn = self._load()
+                if torn or self._replaced:
+                    self._rewrite()
+            except BaseException:
+                self.close(whole=False)
+                raise
 
     def of(self, output: str) -> list[Entry]:
         """The lines of a picture, by its output."""
