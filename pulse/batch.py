@@ -151,7 +151,7 @@ class Summary:
         rate = f", {self.rate:.1f} faces a minute" if self.searched else ""
         return (
             f"{self.inputs} pictures, {self.faces} faces{skipped}: {found}, "
-            f"{self.faces - self.found} not found, {self.errors} errors; "
+            f"{self.faces - self.found} not found, {self.errors} failed; "
             f"{self.seconds:.1f} s{rate}."
         )
 

@@ -86,7 +86,7 @@ def work(
     items = Inputs(inputs, settings, recursive, output)
     count = sum(1 for _ in items)
     if items.skipped:
-        say(f"{inputs}: {items.skipped} files are no pictures by their names and are left out.")
+        say(f"{inputs}: {items.skipped} left out that are no pictures by their names.")
     if count == 0:
         deeper = "" if recursive else "; -r looks into the folders inside, too"
         raise InputError(f"{inputs} holds no pictures{deeper}.")

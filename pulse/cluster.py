@@ -324,7 +324,7 @@ class _Foreman:
             # Who may have killed a worker is given out alone, so that it can be known.
             if self._again and not hand.orders:
                 hand.give(self._again.popleft())
-        open_hands = [hand for hand in waiting if not self._has_suspect(hand)]
+        open_hands = [hand for hand in waiting if self._may_have_more(hand)]
         while open_hands:
             for hand in list(open_hands):
                 order = fresh.popleft() if fresh else next(orders, None)
@@ -339,9 +339,9 @@ class _Foreman:
                 hand.call = hand.actor.exchange.remote(hand.new)
                 hand.new = []
 
-    def _has_suspect(self, hand: _Hand) -> bool:
-        full = len(hand.orders) >= self._most
-        return full or bool(self._again) or any(n in self._strikes for n in hand.orders)
+    def _may_have_more(self, hand: _Hand) -> bool:
+        suspect = any(number in self._strikes for number in hand.orders)
+        return not (suspect or self._again or len(hand.orders) >= self._most)
 
     def _answer(self, hand: _Hand) -> Iterator[Report]:
         """What one that was called has to say."""
@@ -424,6 +424,6 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise InputError(
-            "--engine ray needs Ray, which is not installed: pip install 'pulse-faces[cluster]'."
+            "--engine ray needs Ray, which is not installed: pip install ray."
         ) from error
     return ray

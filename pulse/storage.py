@@ -432,7 +432,7 @@ def _connect(place: str) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise StorageError(
-            f"{place} needs fsspec: pip install 'pulse-faces[cluster]', or give a local path."
+            f"{place} needs fsspec: pip install fsspec, or give a local path."
         ) from error
     try:
         # Listings are not kept: others write there, too.

@@ -140,4 +140,4 @@ def test_local_places_need_no_fsspec(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
-    assert "pip install 'pulse-faces[cluster]'" in done.stdout
+    assert "pip install fsspec" in done.stdout
