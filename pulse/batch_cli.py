@@ -95,7 +95,7 @@ def work(
     if engine == "ray":
         from pulse import cluster  # Here, since only this needs Ray.
 
-        cluster.check(output, device)
+        cluster.check((inputs, output), device)
         upscaler = load_generator(generator, "cpu")
         worker = cluster.Cluster(
             upscaler, generator, device, size, address, workers, cpus_per_worker

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -46,18 +46,22 @@ PAUSE = 0.05
 MEBIBYTE = 2**20
 
 
-def check(output: str, device: str) -> None:
+def check(places: Sequence[str], device: str) -> None:
     """Find out before the work whether Ray is here and can do it.
+
+    Args:
+        places: of inputs and outputs.
 
     Raises:
         InputError: it is not, or cannot.
     """
     _ray()
-    if output.startswith("memory://"):
-        raise InputError(
-            f"{output} is in this process's memory, where workers cannot write; give a folder that "
-            "they share, or an object storage."
-        )
+    for place in places:
+        if place.startswith("memory://"):
+            raise InputError(
+                f"{place} is in this process's memory, which workers cannot see; give a folder "
+                "that they share, or an object storage."
+            )
     if device == "mps":
         raise InputError("Ray knows no device mps; give --device auto, cpu or cuda.")
 
@@ -253,7 +257,6 @@ class _Station:
                 yield self._orders.get(timeout=PAUSE)
             except queue.Empty:
                 yield None
-                yield self._orders.get()
 
 
 @dataclass(eq=False)

@@ -417,7 +417,7 @@ def test_the_command(folder: Path) -> None:
         (["in", "out", "--device", "cuda"], "no device cuda here"),
         (["in"], "Missing argument"),
         (["list.jsonl", "out"], "list.jsonl, line 1: There is no setting sede"),
-        (["in", "memory://out", "--engine", "ray"], "workers cannot write"),
+        (["in", "memory://out", "--engine", "ray"], "which workers cannot see"),
     ],
 )
 def test_wrong_calls(arguments: list[str], message: str, folder: Path) -> None:

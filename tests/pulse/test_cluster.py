@@ -134,7 +134,7 @@ def test_wrong_calls(folder: Path) -> None:
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="pip install ray"):
-        cluster.check("out", "auto")
+        cluster.check(("in", "out"), "auto")
 
 
 # The foreman, with actors that are no processes.
