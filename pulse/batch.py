@@ -13,8 +13,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -69,10 +69,13 @@ class Report:
     last: bool = True
 
 
+Reports = Generator[Report, None, None]
+
+
 class Engine(Protocol):
     """Does the orders of a batch."""
 
-    def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Iterator[Report]:
+    def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Reports:
         """Do the orders, of which no more are taken than can be worked on soon.
 
         Args:
@@ -92,8 +95,8 @@ class Local:
         """
         self.upscaler, self.batch = upscaler, batch
 
-    def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Iterator[Report]:
-        return Worker(self.upscaler, open_folder(output), self.batch).work(orders)
+    def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Reports:
+        yield from Worker(self.upscaler, open_folder(output), self.batch).work(orders)
 
 
 @dataclass(frozen=True)
@@ -206,17 +209,19 @@ class Batch:
             manifest = Manifest(self.folder)
             sound = False
             try:
-                for report in self.engine.work(self.folder.place, owner, self._orders(manifest)):
-                    for entry in report.entries:
-                        if report.fresh:
-                            manifest.append(entry)
-                        elif report.last:
-                            manifest.settle(entry.output)
-                        outcome = Outcome(entry, report.fresh)
-                        summary.add(outcome)
-                        summary.seconds = time.monotonic() - start
-                        yield outcome
-                    summary.inputs += report.last
+                orders = self._orders(manifest)
+                with closing(self.engine.work(self.folder.place, owner, orders)) as reports:
+                    for report in reports:
+                        for entry in report.entries:
+                            if report.fresh:
+                                manifest.append(entry)
+                            elif report.last:
+                                manifest.settle(entry.output)
+                            outcome = Outcome(entry, report.fresh)
+                            summary.add(outcome)
+                            summary.seconds = time.monotonic() - start
+                            yield outcome
+                        summary.inputs += report.last
                 sound = True
             except (KeyboardInterrupt, GeneratorExit, MemoryError):
                 sound = True

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import stylegan
-from pulse.batch import Order, Report, Worker
+from pulse.batch import Order, Report, Reports, Worker
 from pulse.images import InputError
 from pulse.latent import LatentPrior
 from pulse.manifest import Entry
@@ -97,7 +97,7 @@ class Cluster:
         self._device, self._batch, self._address = device, batch, address
         self._workers, self._cpus = workers, cpus_per_worker
 
-    def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Iterator[Report]:
+    def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Reports:
         """Do the orders on all workers.
 
         Raises:
