@@ -149,6 +149,7 @@ class Cluster:
             return
         try:
             if self._address is not None:
+                _knock(self._address)
                 ray.init(self._address, log_to_driver=False, logging_level="ERROR")
             else:
                 size = sum(len(data) for _, data in self._files)
@@ -161,7 +162,7 @@ class Cluster:
                     logging_level="ERROR",
                     object_store_memory=2 * size + 100 * MEBIBYTE,
                 )
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError, OSError) as error:  # ConnectionError is one of the last.
             raise InputError(
                 f"There is no Ray cluster at {self._address} ({error}); start one with `ray start "
                 "--head`, or leave out --address."
@@ -298,6 +299,7 @@ class _Foreman:
         self._partly: dict[int, list[Entry]] = {}
         self._again: deque[Order] = deque()
         self._failures = 0
+        self._over = count == 0  # Whether the last order was taken.
 
     def work(self, first: list[Order], orders: Iterator[Order]) -> Iterator[Report]:
         fresh: deque[Order] = deque(first)
@@ -305,7 +307,8 @@ class _Foreman:
         try:
             while True:
                 self._give(fresh, orders)
-                if not (fresh or self._again or any(hand.orders for hand in self._hands)):
+                left = fresh or self._again or any(hand.orders for hand in self._hands)
+                if self._over and not left:
                     return
                 calls = {hand.call: hand for hand in self._hands if hand.call is not None}
                 done, _ = self._ray.wait(list(calls), num_returns=1, timeout=PATIENCE)
@@ -332,7 +335,7 @@ class _Foreman:
             for hand in list(open_hands):
                 order = fresh.popleft() if fresh else next(orders, None)
                 if order is None:
-                    open_hands = []
+                    self._over, open_hands = True, []
                     break
                 hand.give(order)
                 if len(hand.orders) >= self._most:
@@ -413,6 +416,13 @@ class _Foreman:
     def _new_hand(self) -> _Hand:
         actor = self._hire()
         return _Hand(actor, actor.start.remote())
+
+
+def _knock(address: str) -> None:
+    """Raises OSError if nobody listens at `host:port`; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 def _ray() -> Any:

@@ -432,10 +432,10 @@ def test_wrong_calls(arguments: list[str], message: str, folder: Path) -> None:
     assert not (folder / "out").exists()
 
 
-def begun(*arguments: str, cwd: Path, **how: int) -> "subprocess.Popen[str]":
+def begun(*arguments: str, cwd: Path, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "pulse", "batch", *arguments], cwd=cwd, env=ENV,
-        stdout=subprocess.PIPE, text=True, **{"stderr": subprocess.PIPE, **how},
+        stdout=subprocess.PIPE, text=True, stderr=stderr,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,12 +174,11 @@ class Pretence:
 
 
 class Call:
-    def __init__(self, answer: object) -> None:
+    def __init__(self, answer: Callable[..., object]) -> None:
         self.answer = answer
 
     def remote(self, *arguments: object) -> "Call":
-        answer = self.answer
-        return Call(lambda: answer(*arguments))  # type: ignore[operator]
+        return Call(lambda: self.answer(*arguments))
 
 
 class Actor:
