@@ -162,7 +162,7 @@ class Cluster:
                     logging_level="ERROR",
                     object_store_memory=2 * size + 100 * MEBIBYTE,
                 )
-        except (ValueError, RuntimeError, OSError) as error:  # ConnectionError is one of the last.
+        except (ValueError, RuntimeError, OSError) as error:
             raise InputError(
                 f"There is no Ray cluster at {self._address} ({error}); start one with `ray start "
                 "--head`, or leave out --address."

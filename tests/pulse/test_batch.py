@@ -507,6 +507,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_many_moments(folder: Path) -> None:
     """After each kill nothing is truncated, and in the end it is as if nothing had happened."""
     for seed in range(40):
