@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from align import Detector, crop_face
+from align import crop_face
+from pulse import options
 from pulse.framing import choose, describe, find_framings
 from pulse.images import InputError, read_picture, to_png
 from pulse.outputs import check_output, claim, complain, first_names, folder_name, say, write_file
-
-FaceOption = Annotated[
-    str,
-    typer.Option(
-        metavar="largest|all|N",
-        help="Which of a photo's faces; 0 is the largest, as in --show-faces.",
-    ),
-]
-DetectorOption = Annotated[
-    Detector,
-    typer.Option(help="cnn finds profiles and covered faces, too, but takes seconds."),
-]
+from pulse.settings import which_face
 
 
 def align_photos(
@@ -34,8 +24,8 @@ def align_photos(
     size: Annotated[
         int, typer.Option(min=16, max=4096, help="Side of the crops in pixels.")
     ] = 1024,
-    face: FaceOption = "all",
-    detector: DetectorOption = "frontal",
+    face: options.Face = "all",
+    detector: options.DetectorName = "frontal",
 ) -> None:
     """Cut out the faces of photos as FFHQ does, without a search."""
     which = which_face(face)
@@ -75,16 +65,3 @@ def align_photos(
             refused = True
     if refused:
         raise typer.Exit(2)
-
-
-def which_face(text: str) -> Literal["largest", "all"] | int:
-    """What --face says.
-
-    Raises:
-        InputError: it is none of those.
-    """
-    if text == "largest" or text == "all":
-        return text
-    if not text.isdecimal():
-        raise InputError(f"--face takes largest, all or a number from 0 on; not {text}.")
-    return int(text)

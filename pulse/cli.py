@@ -8,9 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
@@ -18,11 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from pulse import __version__, align_cli, models_cli, web_cli
-from pulse.align_cli import DetectorOption, FaceOption, which_face
-from pulse.degrade import SYNTAX, DegradeConfig
-from pulse.framing import MIN_LR_SIZE, Align, Framing, choose, draw_faces, find_framings
+from pulse import __version__, align_cli, batch_cli, models_cli, options, web_cli
+from pulse.framing import Framing, choose, draw_faces, find_framings
 from pulse.images import InputError, read_picture, to_png
+from pulse.models_cli import load_generator
 from pulse.outputs import (
     check_output,
     claim,
@@ -34,18 +32,10 @@ from pulse.outputs import (
     writing,
 )
 from pulse.results import Format, Result, write_result
-from pulse.search import PRESETS, SearchConfig, State, Status
-from pulse.upscale import (
-    MAX_SEED,
-    NOTICE,
-    Face,
-    UpscaleConfig,
-    Upscaler,
-    choose_device,
-    find_faces,
-)
-from stylegan import EMBEDDED, CheckpointError, zoo
-from stylegan.memory import keep_freed_memory
+from pulse.search import State, Status
+from pulse.settings import Settings
+from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from stylegan import EMBEDDED, CheckpointError
 
 app = typer.Typer(
     name="pulse",
@@ -56,6 +46,7 @@ app = typer.Typer(
 app.add_typer(models_cli.app, name="models")
 app.command("align")(align_cli.align_photos)
 app.command("web")(web_cli.web)
+app.command("batch")(batch_cli.work)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
@@ -81,70 +72,33 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
         "results"
     ),
-    candidates: Annotated[
-        int, typer.Option("-n", "--candidates", min=1, max=1000, help="Faces to search for.")
-    ] = UpscaleConfig.candidates,
-    steps: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Steps of the search.")
-    ] = SearchConfig.steps,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first candidate.")
-    ] = UpscaleConfig.seed,
-    generator: Annotated[str, typer.Option(help="Name or file of the generator.")] = EMBEDDED,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
-    ] = "auto",
-    tolerance: Annotated[
-        float, typer.Option(help="Largest mean squared error, on [0, 1] at LR size, of a match.")
-    ] = SearchConfig.tolerance,
-    lr_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto",
-            help="Side in pixels at which to match; auto: what the pixels hold. "
-            "[default: a small picture's own size, else 16]",
-            show_default=False,
-        ),
-    ] = None,
-    degrade: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OPERATORS",
-            help=f"What happened to the picture, commas between: {SYNTAX}. "
-            "[default: bicubic, and grey if it is]",
-            show_default=False,
-        ),
-    ] = None,
-    align: Annotated[
-        Align,
-        typer.Option(help="Look for faces: in pictures that need it, in all, or in none."),
-    ] = "auto",
-    face: FaceOption = "largest",
-    detector: DetectorOption = "frontal",
-    paste: Annotated[
-        bool, typer.Option("--paste", help="Write the photo with each candidate in its place, too.")
-    ] = False,
+    candidates: options.Candidates = Settings.candidates,
+    steps: options.Steps = Settings.steps,
+    seed: options.Seed = Settings.seed,
+    generator: options.GeneratorName = EMBEDDED,
+    device: options.Device = "auto",
+    tolerance: options.Tolerance = Settings.tolerance,
+    lr_size: options.LrSize = Settings.lr_size,
+    degrade: options.Degrade = Settings.degrade,
+    align: options.Alignment = Settings.align,
+    face: options.Face = Settings.face,
+    detector: options.DetectorName = Settings.detector,
+    paste: options.Paste = Settings.paste,
     show_faces: Annotated[
         bool, typer.Option("--show-faces", help="Write the photo with numbered faces, too.")
     ] = False,
-    preset: Annotated[
-        Literal["default", "paper"],
-        typer.Option(help="How to search; 'paper' is the publication's recipe."),
-    ] = "default",
-    format: Annotated[Format, typer.Option(help="File format of the candidates.")] = "png",
+    preset: options.PresetName = Settings.preset,
+    format: options.FileFormat = Settings.format,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the records, and nothing else, on stdout.")
     ] = False,
 ) -> None:
     """Search for high-resolution faces that downscale to each input."""
-    try:
-        search = replace(PRESETS[preset], steps=steps, tolerance=tolerance)
-        size = _lr_size(lr_size)
-        degraded = None if degrade is None else DegradeConfig.parse(degrade)
-        config = UpscaleConfig(candidates, seed, size, search, degraded)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    which = which_face(face)
+    settings = Settings(
+        candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
+        format, paste,
+    )  # fmt: skip
+    config, which = settings.config, settings.which
     names = first_names(inputs)
     check_output(output)
 
@@ -155,7 +109,7 @@ def run(
         try:
             picture = read_picture(path)
             if upscaler is None:
-                upscaler = _load(generator, device)
+                upscaler = load_generator(generator, device)
             framings = find_framings(picture, str(path), align, detector)
             if show_faces:
                 _show_faces(picture.image, framings, path, output / folder_name(path, 0))
@@ -167,7 +121,9 @@ def run(
         for framing in chosen:
             resolution = upscaler.generator.resolution
             try:
-                (one,) = find_faces(picture, size, resolution, str(path), [framing], degraded)
+                (one,) = find_faces(
+                    picture, config.lr_size, resolution, str(path), [framing], config.degrade
+                )
                 claim(names, path, one.index)
             except InputError as error:
                 complain(error)
@@ -216,16 +172,6 @@ def run(
         raise typer.Exit(1)
 
 
-def _lr_size(text: str | None) -> int | Literal["auto"] | None:
-    if text is None or text == "auto":
-        return text
-    if not text.isdecimal() or int(text) < MIN_LR_SIZE:
-        raise InputError(
-            f"--lr-size takes a whole number of pixels from {MIN_LR_SIZE} on, or auto; not {text}."
-        )
-    return int(text)
-
-
 def _show_faces(image: Image.Image, framings: list[Framing], path: Path, folder: Path) -> None:
     """Write the photo with numbered boxes, and list them."""
     check_output(folder)
@@ -238,20 +184,6 @@ def _show_faces(image: Image.Image, framings: list[Framing], path: Path, folder:
             left, top, right, bottom = (round(value) for value in framing.found.box)
             where = f" from ({left}, {top}) to ({right}, {bottom})"
         say(f"{path}: face {framing.index}{where}, framed by {framing.side} pixels.")
-
-
-def _load(generator: str, device: str) -> Upscaler:
-    """The generator, or the end of the run: without it no input can be used."""
-    keep_freed_memory()
-    try:
-        model = zoo.find(generator)
-        if model is not None and not zoo.is_here(model):
-            choose_device(device)  # So that a wrong one is known before a long download.
-            models_cli.fetch_shown(model)
-        return Upscaler.load(generator, device)
-    except (InputError, CheckpointError) as error:
-        complain(error)
-        raise typer.Exit(2) from error
 
 
 def _search(

@@ -66,7 +66,6 @@ def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) ->
         InputError: the file is missing, not a readable picture, or too large.
     """
     name = name or str(path)
-    limit = f"at most {most / 1e6:.3g} megapixels can be read: shrink it."
     try:
         folder, there = path.is_dir(), path.exists()
     except OSError as error:
@@ -75,18 +74,33 @@ def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) ->
         raise InputError(f"{name} is a folder; give a picture file.")
     if not there:
         raise InputError(f"{name} does not exist; check the name.")
+    return _read(path, name, most)
+
+
+def decode_picture(data: bytes, name: str = "The picture", most: int = MAX_PIXELS) -> Picture:
+    """The same for the bytes of a picture file.
+
+    Raises:
+        InputError: they are not a readable picture, or it is too large.
+    """
+    return _read(io.BytesIO(data), name, most)
+
+
+def _read(source: Path | io.BytesIO, name: str, most: int) -> Picture:
+    limit = f"at most {most / 1e6:.3g} megapixels can be read: shrink it."
     try:
         with warnings.catch_warnings():
             # Pillow's own limit warns beside ours, and damaged EXIF is no reason to alarm people.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 size = image.size
                 if size[0] * size[1] <= most:
                     return _plain(image)
     except Image.DecompressionBombError:
         raise InputError(f"{name} is too large; {limit}") from None
     except UnidentifiedImageError:
-        kind = "is empty" if path.stat().st_size == 0 else "is not a picture of a known format"
+        empty = source.stat().st_size == 0 if isinstance(source, Path) else not source.getvalue()
+        kind = "is empty" if empty else "is not a picture of a known format"
         raise InputError(f"{name} {kind}; give a PNG, JPEG, WebP or similar file.") from None
     except PermissionError:
         raise InputError(f"{name} may not be read; check its permissions.") from None

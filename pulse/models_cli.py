@@ -22,9 +22,12 @@ from rich.progress import (
 from torch import nn
 
 import stylegan
-from pulse.outputs import say
-from stylegan import zoo
+from pulse.images import InputError
+from pulse.outputs import complain, say
+from pulse.upscale import Upscaler, choose_device
+from stylegan import CheckpointError, zoo
 from stylegan.checkpoints import files_of
+from stylegan.memory import keep_freed_memory
 from stylegan.zoo import Model
 
 app = typer.Typer(help="List, fetch and describe generators.", rich_markup_mode=None)
@@ -122,6 +125,20 @@ def fetch_shown(model: Model) -> Path:
         say(model.note)
     with _progress() as show:
         return zoo.fetch(model, show)
+
+
+def load_generator(name: str, device: str) -> Upscaler:
+    """The generator, or the end of the command: without it no input can be used."""
+    keep_freed_memory()
+    try:
+        model = zoo.find(name)
+        if model is not None and not zoo.is_here(model):
+            choose_device(device)  # So that a wrong one is known before a long download.
+            fetch_shown(model)
+        return Upscaler.load(name, device)
+    except (InputError, CheckpointError) as error:
+        complain(error)
+        raise typer.Exit(2) from error
 
 
 @contextmanager

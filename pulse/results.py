@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,8 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
 XMP_KEY = "XML:com.adobe.xmp"
+RECORD = "result.json"
+"""The last file to be written: where it is, the others are whole."""
 OURS = re.compile(r"candidate-\d{2,}\.(png|jpg|webp)|photo-\d{2,}\.png")
 PASTED = (
     "A face in this photo is imaginary: a generative network drew it to match a small version of "
@@ -71,14 +74,23 @@ class Result:
         return Status.FOUND in self.state.status
 
     @property
+    def pastable(self) -> bool:
+        """Whether it is known where in a photo the face was."""
+        return self.face.framing is not None and self.face.framing.found is not None
+
+    @property
     def tolerance(self) -> float:
         """The one that was used: what was asked for and what the noise adds."""
         return self.config.search.with_noise(self.face.degrade.noise).tolerance
 
-    def record(self, files: list[str]) -> dict[str, Any]:
-        """What `result.json` holds."""
+    def record(self, format: Format, paste: bool = False) -> dict[str, Any]:
+        """What `result.json` holds.
+
+        Args:
+            paste: whether the photo with each candidate in it is written, too.
+        """
         state, generator = self.state, self.upscaler.generator
-        exact = [None] * len(files) if state.exact is None else state.exact.tolist()
+        exact = [None] * len(state.best) if state.exact is None else state.exact.tolist()
         return {
             "input": self.source,
             "face": self.face.index,
@@ -103,21 +115,23 @@ class Result:
             "notes": list(self.face.notes),
             "candidates": [
                 {
-                    "file": file,
+                    "file": f"candidate-{index:02d}.{format}",
                     "seed": seed,
                     "status": status.value,
                     "mse": error if math.isfinite(error) else None,
                     "mse_exact": None if last is None or math.isnan(last) else last,
                     "step": step,
+                    **({"photo": f"photo-{index:02d}.png"} if paste else {}),
                 }
-                for file, seed, status, error, last, step in zip(
-                    files,
-                    self.config.seeds,
-                    state.status,
-                    state.best.tolist(),
-                    exact,
-                    state.best_step.tolist(),
-                    strict=True,
+                for index, (seed, status, error, last, step) in enumerate(
+                    zip(
+                        self.config.seeds,
+                        state.status,
+                        state.best.tolist(),
+                        exact,
+                        state.best_step.tolist(),
+                        strict=True,
+                    )
                 )
             ],
         }
@@ -136,28 +150,41 @@ def write_result(
     Returns:
         The record, as in `result.json`.
     """
+    record = result.record(format, photo is not None and result.pastable)
     folder.mkdir(parents=True, exist_ok=True)
-    images = [to_image(image) for image in result.state.images]
-    files = [f"candidate-{index:02d}.{format}" for index in range(len(images))]
-    record = result.record(files)
-    for file, image, candidate in zip(files, images, record["candidates"], strict=True):
-        write_bytes(folder / file, encode(image, format, _facts(result, candidate)))
-    framing = result.face.framing
-    if photo is not None and framing is not None and framing.found is not None:
-        for index, (image, candidate) in enumerate(zip(images, record["candidates"], strict=True)):
-            candidate["photo"] = f"photo-{index:02d}.png"
-            data = pasted(image, _facts(result, candidate), framing, photo)
-            write_bytes(folder / candidate["photo"], data)
-            files.append(candidate["photo"])
-    write_bytes(folder / "input.png", to_png(to_image(result.face.low.nan_to_num(0))))
-    facts = _facts(result, None)
-    write_bytes(folder / "comparison.png", encode(_comparison(result, images), "png", facts))
-    text = json.dumps(record, indent=2) + "\n"
-    write_bytes(folder / "result.json", text.encode())
+    names = set()
+    for name, data in files_of(result, record, photo):
+        write_bytes(folder / name, data)
+        names.add(name)
     for old in folder.iterdir():
-        if OURS.fullmatch(old.name) and old.name not in files:
+        if OURS.fullmatch(old.name) and old.name not in names:
             old.unlink()
     return record
+
+
+def files_of(
+    result: Result, record: dict[str, Any], photo: Image.Image | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """The files of a result, one after the other: name and bytes, the record last.
+
+    Args:
+        record: from `result.record`; it names the candidates' files.
+        photo: that the face was found in, where the record names photos.
+    """
+    images = [to_image(image) for image in result.state.images]
+    for image, candidate in zip(images, record["candidates"], strict=True):
+        name = candidate["file"]
+        format: Format = name.rpartition(".")[2]
+        yield name, encode(image, format, _facts(result, candidate))
+    framing = result.face.framing
+    if photo is not None and framing is not None:
+        for image, candidate in zip(images, record["candidates"], strict=True):
+            if "photo" in candidate:
+                data = pasted(image, _facts(result, candidate), framing, photo)
+                yield candidate["photo"], data
+    yield "input.png", to_png(to_image(result.face.low.nan_to_num(0)))
+    yield "comparison.png", encode(_comparison(result, images), "png", _facts(result, None))
+    yield RECORD, (json.dumps(record, indent=2) + "\n").encode()
 
 
 def pasted(

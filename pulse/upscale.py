@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import deque
@@ -239,18 +240,18 @@ class Upscaler:
         """
         numbered = iter(enumerate(jobs))
         waiting: list[tuple[int, Face, UpscaleConfig]] = []
-        running: list[tuple[int, Face, UpscaleConfig]] = []
+        running: dict[int, tuple[int, Face]] = {}
 
         def alike(kind: _Kind) -> Iterator[Job]:
             """The next jobs of that kind, passing over a few others."""
-            while True:
+            for index in itertools.count():
                 fill()
-                same = [job for job in waiting if _Kind.of(job[1], job[2]) == kind]
+                same = [i for i, job in enumerate(waiting) if _Kind.of(job[1], job[2]) == kind]
                 if not same:
                     return
-                waiting[:] = [job for job in waiting if job is not same[0]]
-                running.append(same[0])
-                yield Job(same[0][1].low, same[0][2].seeds)
+                number, face, config = waiting.pop(same[0])
+                running[index] = (number, face)
+                yield Job(face.low, config.seeds)
 
         def fill() -> None:
             while len(waiting) < AHEAD and (item := next(numbered, None)) is not None:
@@ -260,7 +261,6 @@ class Upscaler:
         while waiting:
             first = waiting[0][1]
             kind = _Kind.of(first, waiting[0][2])
-            running.clear()
             if kind.search.optimiser == "adam":  # Its candidates begin together.
                 number, face, config = waiting.pop(0)
                 start = time.monotonic()
@@ -279,7 +279,7 @@ class Upscaler:
                 self._levels(first) if kind.search.coarse else (),
             )
             for index, state, seconds in found:
-                number, face, _ = running[index]
+                number, face = running.pop(index)
                 yield number, self.closed(face, state) if kind.search.exact else state, seconds
 
     def closed(self, face: Face, state: State) -> State:

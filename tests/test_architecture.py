@@ -13,7 +13,8 @@ MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
     "__init__", "images", "framing", "jpeg", "degrade", "exact", "cache", "latent", "losses",
     "chunks", "coarse", "recipe", "optimise", "descent", "search", "upscale", "results", "web",
-    "view", "page", "outputs", "models_cli", "align_cli", "web_cli", "cli", "__main__",
+    "view", "page", "outputs", "settings", "storage", "inputs", "manifest", "sheet", "batch",
+    "cluster", "options", "models_cli", "align_cli", "web_cli", "batch_cli", "cli", "__main__",
 )  # fmt: skip
 
 
@@ -51,6 +52,12 @@ def test_only_the_page_imports_gradio() -> None:
     assert importing == {"page"}
 
 
-def test_command_line_starts_without_gradio() -> None:
-    code = "import sys, pulse.cli; sys.exit('gradio' in sys.modules)"
+def test_only_the_cluster_imports_ray() -> None:
+    files = [*(ROOT / "pulse").glob("*.py"), ROOT / "app.py"]
+    importing = {p.stem for p in files if any(n.split(".")[0] == "ray" for n in imported(p))}
+    assert importing == {"cluster"}
+
+
+def test_command_line_starts_without_gradio_and_ray() -> None:
+    code = "import sys, pulse.cli; sys.exit(bool({'gradio', 'ray', 'fsspec'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
