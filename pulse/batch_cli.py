@@ -47,6 +47,8 @@ def work(
     detector: options.DetectorName = Settings.detector,
     paste: options.Paste = Settings.paste,
     preset: options.PresetName = Settings.preset,
+    exact: options.Exact = Settings.exact,
+    time_limit: options.TimeLimit = Settings.time_limit,
     format: options.FileFormat = Settings.format,
     batch_size: Annotated[
         str,
@@ -76,7 +78,7 @@ def work(
     """Search for faces of many pictures; the same command goes on where it stopped."""
     settings = Settings(
         candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
-        format, paste,
+        exact, time_limit, format, paste,
     )  # fmt: skip
     if batch_size != "auto" and (not batch_size.isdecimal() or int(batch_size) == 0):
         raise InputError(f"--batch-size takes a whole number from 1 on, or auto; not {batch_size}.")

@@ -88,6 +88,8 @@ def run(
         bool, typer.Option("--show-faces", help="Write the photo with numbered faces, too.")
     ] = False,
     preset: options.PresetName = Settings.preset,
+    exact: options.Exact = Settings.exact,
+    time_limit: options.TimeLimit = Settings.time_limit,
     format: options.FileFormat = Settings.format,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the records, and nothing else, on stdout.")
@@ -96,7 +98,7 @@ def run(
     """Search for high-resolution faces that downscale to each input."""
     settings = Settings(
         candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
-        format, paste,
+        exact, time_limit, format, paste,
     )  # fmt: skip
     config, which = settings.config, settings.which
     names = first_names(inputs)
@@ -194,11 +196,13 @@ def _search(
     state: State | None = None
     interrupted = False
     try:
-        with _progress(path.name, config.search.steps) as show:
+        with _progress(path.name) as show:
             for state in upscaler.search(face, config):
                 show(state)
     except KeyboardInterrupt:
         interrupted = True
+        if state is not None and config.search.exact:
+            state = upscaler.closed(face, state)
     except MemoryError as error:
         raise InputError(
             f"There is too little memory to draw {path}: ask for fewer candidates with -n, or for "
@@ -214,7 +218,7 @@ def _search(
 
 
 @contextmanager
-def _progress(name: str, steps: int) -> Iterator[Any]:
+def _progress(name: str) -> Iterator[Any]:
     """A live display on a terminal, a line now and then elsewhere; both on stderr."""
     console = Console(stderr=True)
     last: State | None = None
@@ -223,14 +227,14 @@ def _progress(name: str, steps: int) -> Iterator[Any]:
         def line(state: State) -> None:
             nonlocal last
             if last is not None and last.step % PLAIN_EVERY == 0:
-                say(f"{name}: step {last.step}/{steps}, best mse {_errors(last)}")
+                say(f"{name}: step {last.step}/{last.steps}, best mse {_errors(last)}")
             last = state
 
         try:
             yield line
         finally:
             if last is not None:
-                say(f"{name}: ended at step {last.step}/{steps}, best mse {_errors(last)}")
+                say(f"{name}: ended at step {last.step}/{last.steps}, best mse {_errors(last)}")
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -240,12 +244,12 @@ def _progress(name: str, steps: int) -> Iterator[Any]:
         TextColumn("best mse {task.fields[errors]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task: TaskID = progress.add_task(name, total=steps, errors="")
+        task: TaskID = progress.add_task(name, total=None, errors="")
 
         def bar(state: State) -> None:
             nonlocal last
             last = state
-            progress.update(task, completed=state.step, errors=_errors(state))
+            progress.update(task, total=state.steps, completed=state.step, errors=_errors(state))
 
         yield bar
         if last is not None:  # All candidates may be done before the last step.
@@ -278,6 +282,8 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     best = None
     for candidate in record["candidates"]:
         mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.3e}"
+        if candidate["mse_exact"] is not None:
+            mse += f", then {candidate['mse_exact']:.1e}"
         status = Status(candidate["status"])
         print(f"{folder / candidate['file']}  {status.value.replace('_', ' ')}  {mse}")
         best = Status.FOUND if Status.FOUND in (best, status) else status

@@ -61,4 +61,20 @@ Paste = Annotated[
 PresetName = Annotated[
     Preset, typer.Option(help="How to search; 'paper' is the publication's recipe.")
 ]
+Exact = Annotated[
+    bool | None,
+    typer.Option(
+        "--exact/--no-exact",
+        help="Change what matches by the little that makes it match exactly. "
+        "[default: yes, but not with the paper's preset]",
+        show_default=False,
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="For each face; while it lasts, what does not match begins anew elsewhere.",
+    ),
+]
 FileFormat = Annotated[Format, typer.Option(help="File format of the candidates.")]

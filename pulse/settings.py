@@ -30,6 +30,8 @@ class Settings:
         align, detector: as in `find_framings`.
         face: `largest`, `all` or a number.
         preset: that the search is made from.
+        exact: whether candidates that match are made to match exactly; None as the preset has it.
+        time_limit: seconds for a face, as in `SearchConfig`.
         format: of the candidates' files.
         paste: whether the photo with each candidate in its place is written, too.
 
@@ -47,6 +49,8 @@ class Settings:
     face: str = "largest"
     detector: Detector = "frontal"
     preset: Preset = "default"
+    exact: bool | None = None
+    time_limit: float | None = None
     format: Format = "png"
     paste: bool = False
 
@@ -56,7 +60,14 @@ class Settings:
     @property
     def config(self) -> UpscaleConfig:
         try:
-            search = replace(PRESETS[self.preset], steps=self.steps, tolerance=self.tolerance)
+            preset = PRESETS[self.preset]
+            search = replace(
+                preset,
+                steps=self.steps,
+                tolerance=self.tolerance,
+                exact=preset.exact if self.exact is None else self.exact,
+                time_limit=self.time_limit,
+            )
             degrade = None if self.degrade is None else DegradeConfig.parse(self.degrade)
             size = read_lr_size(self.lr_size)
             return UpscaleConfig(self.candidates, self.seed, size, search, degrade)
@@ -115,6 +126,8 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "preset": _TEXT,
     "format": _TEXT,
     "paste": ((bool,), "true or false"),
+    "exact": ((bool, type(None)), "true or false"),
+    "time_limit": ((int, float, type(None)), "a number of seconds"),
 }
 
 

@@ -344,12 +344,12 @@ class Studio:
                 shown = update
         if shown is not None:
             assert upscaler is not None
-            source = wish.picture.name
+            source, state = wish.picture.name, shown.state
+            if not complete and config.search.exact:
+                state = upscaler.closed(face, state)
             yield Done(
-                Result(
-                    source, face, shown.state, config, preset, upscaler, shown.seconds, not complete
-                )
-            )  # fmt: skip
+                Result(source, face, state, config, preset, upscaler, shown.seconds, not complete)
+            )
 
     def _resolution(self, generator: str) -> int:
         loaded = self._loaded.get(generator)
