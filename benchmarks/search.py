@@ -1,19 +1,18 @@
-"""How many faces a search finds, how close, and how long it takes.
+"""How many faces a search finds, how close, and what that costs; and what each ingredient gives.
 
-    python benchmarks/search.py --data ../shared
+    python benchmarks/search.py --data ../shared --faces 20
 
 Takes 16x16 versions of held-out AI-made faces (the last rows of faces/train.csv) and of FFHQ faces
-(aligned/), searches four candidates for each with every preset, and prints one table. The error
+(aligned/), searches four candidates for each with every variant, and prints one table. The error
 counts as in the paper: mean squared error on [0, 1] RGB at 16x16.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, cast
 
 import numpy as np
 import torch
@@ -25,48 +24,90 @@ from torch import Tensor
 import stylegan
 from pulse.degrade import Bicubic
 from pulse.images import to_image, to_tensor
-from pulse.latent import LatentPrior
-from pulse.search import PRESETS, SearchConfig, State, search
+from pulse.search import PAPER, SearchConfig, State
+from pulse.upscale import Face, UpscaleConfig, Upscaler
+from stylegan import Noise
 from stylegan.dataset import load_pictures
 from stylegan.evaluate import FaceMeter
 from stylegan.memory import keep_freed_memory
 
 LR_SIZE = 16
+DEFAULT = SearchConfig()
+VARIANTS = {
+    "paper": PAPER,
+    "default": DEFAULT,
+    "- L-BFGS": replace(DEFAULT, optimiser="adam", coarse=False),
+    "- draws": replace(DEFAULT, draws=1),
+    "- GEOCROSS/25": replace(DEFAULT, geocross=PAPER.geocross),
+    "- stopping": replace(DEFAULT, stop=False),
+    "- coarse": replace(DEFAULT, coarse=False),
+    "- exact": replace(DEFAULT, exact=False),
+    "goal 0.09": replace(DEFAULT, goal=0.09),
+    "60 s": replace(DEFAULT, time_limit=60.0),
+}
+"""`default` with one ingredient left out, and changed in other ways."""
+
+
+class Counting:
+    """A generator that counts the pictures that it draws."""
+
+    def __init__(self, inner: stylegan.Generator) -> None:
+        self._inner = inner
+        self.drawn = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def synthesis(self, ws: Tensor, noise: Noise = None) -> Tensor:
+        self.drawn += len(ws)
+        return self._inner.synthesis(ws, noise)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One preset on one set of faces; errors in thousandths.
+    """One variant on one set of faces; errors in thousandths.
 
     Attributes:
         faces: share of faces with a candidate within the tolerance.
-        candidates: share of candidates within it.
-        found: median error of those.
-        best: median over faces of the best candidate's error.
+        candidates, close: share of candidates within it, and within a tenth of it.
+        found: median error of the candidates that were found.
+        exact: largest error, over the faces that were found, of the best candidate at last.
         score, share: mean score of dlib's frontal detector for the candidates, and how many of
             them it takes for faces.
         apart: mean distance of the face descriptors of candidates for one face.
+        passes: of the whole generator, forward, for each candidate that was found.
+        seconds: for each candidate that was found.
     """
 
     faces: float
     candidates: float
+    close: float
     found: float
-    best: float
+    exact: float
     score: float
     share: float
     apart: float
-    steps: float
+    passes: float
     seconds: float
 
+    HEAD: ClassVar[str] = "faces  cands.  1e-4   found    at last  score share apart passes s/found"
 
-def targets(data: Path, count: int) -> dict[str, list[Float[Tensor, "3 l l"]]]:
-    """Small versions of held-out faces, `count` of the AI-made ones evenly spread."""
+    def __str__(self) -> str:
+        return (
+            f"{self.faces:6.1%} {self.candidates:6.1%} {self.close:5.1%} {self.found:5.2f}e-3 "
+            f"{self.exact:7.1e} {self.score:5.2f} {self.share:5.3f} {self.apart:5.2f} "
+            f"{self.passes:6.1f} {self.seconds:7.2f}"
+        )
+
+
+def targets(data: Path, count: int, ffhq_count: int) -> dict[str, list[Float[Tensor, "3 l l"]]]:
+    """Small versions of held-out faces: AI-made ones, evenly spread, and the first of FFHQ."""
     _, held_out = load_pictures(data / "faces", 256, 300)
     down = Bicubic(256, LR_SIZE)
     chosen = torch.linspace(0, len(held_out) - 1, count).round().long()
     made = [down(held_out.pixels[i] / 255).clamp(0, 1) for i in chosen]
     ffhq: list[Tensor] = []
-    for path in sorted((data / "aligned").glob("*.jpg")):
+    for path in sorted((data / "aligned").glob("*.jpg"))[:ffhq_count]:
         with Image.open(path) as image:
             small = image.convert("RGB").resize((LR_SIZE, LR_SIZE), Image.Resampling.BICUBIC)
         ffhq.append(to_tensor(small))
@@ -74,8 +115,7 @@ def targets(data: Path, count: int) -> dict[str, list[Float[Tensor, "3 l l"]]]:
 
 
 def measure(
-    generator: stylegan.Generator,
-    prior: LatentPrior,
+    upscaler: Upscaler,
     faces: list[Tensor],
     config: SearchConfig,
     candidates: int,
@@ -83,16 +123,24 @@ def measure(
     batch: int | None,
 ) -> tuple[Row, list[Tensor]]:
     """Search for all faces; the table's row and, for a look, all pictures."""
-    degrade = Bicubic(generator.resolution, LR_SIZE)
+    counting = Counting(upscaler.generator)
+    counted = Upscaler(
+        cast(stylegan.Generator, counting), upscaler.name, upscaler.sha256, upscaler.prior
+    )
+    how = UpscaleConfig(candidates, search=config)
     states: list[State] = []
     start = time.perf_counter()
     for face in faces:
-        *_, state = search(generator, face, range(candidates), degrade, config, prior, batch)
+        *_, state = counted.search(Face(0, face), how, batch)
         states.append(state)
     seconds = time.perf_counter() - start
 
     error = torch.stack([state.best for state in states])
     within = error <= config.tolerance
+    last = [
+        error if state.exact is None else state.exact
+        for state, error in zip(states, error, strict=True)
+    ]
     scores: list[float] = []
     apart: list[float] = []
     for state in states:
@@ -101,16 +149,25 @@ def measure(
         scores += some.tolist()
         distances = np.linalg.norm(descriptors[:, None] - descriptors[None], axis=2)
         apart.append(float(distances[np.triu_indices(len(distances), 1)].mean()))
+    count = max(int(within.sum()), 1)
     row = Row(
         within.any(1).float().mean().item(),
         within.float().mean().item(),
+        (error <= config.tolerance / 10).float().mean().item(),
         error[within].median().item() * 1e3 if within.any() else float("nan"),
-        error.amin(1).median().item() * 1e3,
+        max(
+            (
+                one.nan_to_num(1).min().item()
+                for one, yes in zip(last, within.any(1), strict=True)
+                if yes
+            ),
+            default=float("nan"),
+        ),
         float(np.mean(scores)),
         float((np.array(scores) > 0).mean()),
         float(np.mean(apart)),
-        float(np.mean([state.step for state in states])),
-        seconds / len(faces),
+        counting.drawn / count,
+        seconds / count,
     )
     return row, [state.images for state in states]
 
@@ -119,34 +176,29 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder with faces/ and aligned/.")],
     generator: Annotated[str, typer.Option(help="Name or file.")] = stylegan.EMBEDDED,
     faces: Annotated[int, typer.Option(help="How many AI-made faces, of 300.")] = 300,
+    ffhq: Annotated[int, typer.Option(help="How many FFHQ faces, of 10.")] = 10,
     candidates: int = 4,
     steps: int = 100,
     batch: Annotated[
         int | None, typer.Option(help="Candidates drawn at once, as `pulse.search.search` has it.")
     ] = None,
-    presets: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(PRESETS),
+    variants: Annotated[str, typer.Option(help="Which, with commas.")] = "paper,default",
     sheets: Annotated[Path | None, typer.Option(help="Folder for sheets of all faces.")] = None,
 ) -> None:
     """Print the table."""
     keep_freed_memory()
-    network = stylegan.load(generator)
-    prior = LatentPrior.fit(network)
+    upscaler = Upscaler.load(generator)
     meter = FaceMeter()
-    print("set      preset   number  faces  cands.  found  best    score share apart steps s/face")
-    for name, small in targets(data, faces).items():
-        for preset in presets.split(","):
-            config = replace(PRESETS[preset], steps=steps)
-            row, images = measure(network, prior, small, config, candidates, meter, batch)
-            found = "-" if math.isnan(row.found) else f"{row.found:5.2f}e-3"
-            print(
-                f"{name:8} {preset:8} {len(small):6} {row.faces:6.1%} {row.candidates:6.1%} "
-                f"{found:>8} {row.best:5.2f}e-3 {row.score:5.2f} {row.share:5.3f} "
-                f"{row.apart:5.2f} {row.steps:5.1f} {row.seconds:5.2f}",
-                flush=True,
-            )
+    chosen = list(VARIANTS) if variants == "all" else variants.split(",")
+    print(f"set      variant        number {Row.HEAD}")
+    for name, small in targets(data, faces, ffhq).items():
+        for variant in chosen if small else []:
+            config = replace(VARIANTS[variant], steps=steps)
+            row, images = measure(upscaler, small, config, candidates, meter, batch)
+            print(f"{name:8} {variant:14} {len(small):6} {row}", flush=True)
             if sheets is not None:
                 sheets.mkdir(parents=True, exist_ok=True)
-                _sheet(small, images).save(sheets / f"{name}-{preset}.png")
+                _sheet(small, images).save(sheets / f"{name}-{variant}.png")
 
 
 def _sheet(small: list[Tensor], images: list[Tensor]) -> Image.Image:

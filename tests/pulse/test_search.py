@@ -1,4 +1,7 @@
+import itertools
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,9 +10,21 @@ import torch
 from torch import Tensor
 
 import stylegan
+from pulse.coarse import Coarse
 from pulse.degrade import Bicubic
+from pulse.latent import LatentPrior
 from pulse.losses import squared_error
-from pulse.search import PAPER, PRESETS, SearchConfig, State, Status, search
+from pulse.search import (
+    PAPER,
+    PRESETS,
+    Job,
+    Level,
+    SearchConfig,
+    State,
+    Status,
+    search,
+    search_many,
+)
 from stylegan import Generator, Noise
 from stylegan.stylegan2 import StyleGAN2
 
@@ -206,3 +221,116 @@ def test_the_embedded_generator_finds_its_own_faces() -> None:
         assert ours.status == (Status.FOUND,) * 2
         assert ours.best.median() < paper.best.median()
         assert ours.step <= paper.step
+
+
+def levels_of(generator: Generator, low: int, sizes: list[int]) -> list[Level]:
+    prior = LatentPrior.fit(generator, 1000)
+    maps = Coarse.fit(generator, prior, sizes)
+    return [Level(one, Bicubic(one.size, low)) for one in maps]
+
+
+class Counting:
+    """How many pictures are drawn, with gradients or without, and to the end or not."""
+
+    def __init__(self, inner: Generator) -> None:
+        self.inner, self.whole, self.early, self.slopes = inner, 0, 0, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def synthesis(self, ws: Tensor, noise: Noise = None) -> Tensor:
+        self.whole += len(ws)
+        self.slopes += len(ws) * torch.is_grad_enabled()
+        return self.inner.synthesis(ws, noise)
+
+    def features(self, ws: Tensor, noise: Noise, size: int) -> Tensor:
+        self.early += len(ws)
+        return self.inner.features(ws, noise, size)
+
+
+def test_coarse_levels_save_passes_of_the_whole(tiny: Generator) -> None:
+    target, degrade = face(tiny, 4), Bicubic(32, 4)
+    levels = levels_of(tiny, 4, [8, 16])
+    config = SearchConfig(steps=60, tolerance=1e-3)
+
+    def run(levels: list[Level]) -> tuple[State, Counting]:
+        counting = Counting(tiny)
+        state = last(counting, target, [0, 1], degrade, config, None, 1, levels)
+        return state, counting
+
+    plain, all_whole = run([])
+    state, some = run(levels)
+    assert state.status == plain.status == (Status.FOUND,) * 2
+    assert some.early > 0
+    assert all_whole.early == 0
+    assert some.whole < 0.3 * all_whole.whole
+    # What is reported is the real picture, not the coarse one.
+    again = ((tiny.synthesis(state.ws, list(state.noise)) + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(squared_error(degrade(again), target), state.best)
+
+
+def test_a_coarse_level_that_misleads_is_left(tiny: Generator) -> None:
+    """Its gradients point anywhere; then the generator itself is searched on."""
+    target, degrade = face(tiny, 8), Bicubic(32, 8)
+    (level,) = levels_of(tiny, 8, [16])
+    wrong = replace(level.coarse, weight=-3 * level.coarse.weight)
+    config = SearchConfig(steps=80, tolerance=2e-3)
+    misled = last(tiny, target, [0, 1], degrade, config, None, None, [replace(level, coarse=wrong)])
+    assert misled.status == (Status.FOUND,) * 2
+
+
+@pytest.mark.parametrize("sizes", [[], [8]])
+def test_candidates_of_many_targets_become_what_they_would_alone(
+    sizes: list[int], tiny: Generator
+) -> None:
+    """To the last bit on a CPU, though those that are done give their places to others."""
+    degrade, levels = Bicubic(32, 4), levels_of(tiny, 4, sizes)
+    config = SearchConfig(steps=25, tolerance=0.02)
+    targets = [face(tiny, 4, seed) for seed in range(5)]
+    jobs = [Job(target, [7, 8, 9]) for target in targets]
+    prior = LatentPrior.fit(tiny)
+    found = {
+        number: state
+        for number, state, _ in search_many(tiny, iter(jobs), 4, degrade, config, prior, 2, levels)
+    }
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert len({state.step for state in found.values()}) > 1  # They end at different times.
+    for number, target in enumerate(targets):
+        alone = last(tiny, target, [7, 8, 9], degrade, config, prior, 2, levels)
+        assert torch.equal(found[number].images, alone.images)
+        assert torch.equal(found[number].best, alone.best)
+        assert found[number].status == alone.status
+
+
+def test_jobs_are_taken_only_when_there_is_room(tiny: Generator) -> None:
+    taken = 0
+
+    def jobs() -> Iterator[Job]:
+        nonlocal taken
+        for seed in range(100):
+            taken += 1
+            yield Job(face(tiny, 4, seed), [0])
+
+    config = SearchConfig(steps=2, draws=2)
+    done = search_many(tiny, jobs(), 4, Bicubic(32, 4), config, None, 2)
+    for finished, _ in enumerate(itertools.islice(done, 20)):
+        assert taken <= finished + 5  # Twice a batch of two.
+
+
+def test_while_time_lasts_a_miss_begins_anew(tiny: Generator) -> None:
+    target, degrade = face(tiny, 8), Bicubic(32, 8)
+    config = SearchConfig(steps=3, draws=2, tolerance=1e-9)
+    once = last(tiny, target, [0], degrade, config)
+    start = time.monotonic()
+    longer = last(tiny, target, [0], degrade, replace(config, time_limit=1.5))
+    passed = time.monotonic() - start
+    assert longer.step > 12  # Several attempts of three steps,
+    assert longer.best <= once.best  # of which the best is kept.
+    assert 1.5 <= passed < 15
+    assert longer.step <= longer.steps
+
+
+def test_time_limits_do_not_hold_up_what_is_found(tiny: Generator) -> None:
+    config = SearchConfig(steps=30, draws=8, tolerance=0.5, time_limit=600)
+    state = last(tiny, face(tiny, 8), [0], Bicubic(32, 8), config)
+    assert state.status == (Status.FOUND,)
