@@ -99,10 +99,15 @@ class Coarse:
 
 
 def useful_sizes(generator: Generator, low: int) -> list[int]:
-    """Sides of feature maps that are worth searching on for an LR picture of `low` pixels.
-
-    Below twice its side they tell too little of it; from four times on no more than is needed. Only
-    less than a quarter of the generator's side saves more than the detour costs.
-    """
-    sides = (side for side in generator.feature_sizes if 4 * side < generator.resolution)
+    """Sides of feature maps that tell enough of an LR picture of `low` pixels: 2 to 4 times it."""
+    sides = (side for side in generator.feature_sizes if side < generator.resolution)
     return [side for side in sides if 2 * low <= side <= 4 * low]
+
+
+def saves_steps(generator: Generator, size: int) -> bool:
+    """Whether searching on such maps saves more than the detour costs.
+
+    It does if they are less than a quarter of the whole in side; else they only serve to find out
+    cheaply where to start.
+    """
+    return 4 * size < generator.resolution

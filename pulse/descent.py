@@ -31,10 +31,17 @@ WORTH = 0.93
 
 @dataclass(frozen=True)
 class Level:
-    """A cheaper way from latents to LR: a picture of some side, and how that is degraded."""
+    """A cheaper way from latents to LR.
+
+    Attributes:
+        coarse: draws a picture of some side.
+        degrade: turns that into LR.
+        descend: whether to search on it, or only for where to start.
+    """
 
     coarse: Coarse
     degrade: Degradation
+    descend: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,8 @@ class Descent:
         self.generator, self.degrade, self.config = generator, degrade, config
         self.prior = prior or LatentPrior.fit(generator)
         self.batch = batch or usual_batch(generator)
-        self.levels = levels if config.coarse else ()
+        self.sketch = levels[0] if levels and config.coarse else None
+        self.levels = [level for level in levels if level.descend and config.coarse]
         self.device = generator.device
 
         def of(value: float, *shape: int) -> Tensor:
@@ -308,17 +316,17 @@ class Descent:
             low = self._cheapest(ws, [x.expand(len(ws), -1, -1, -1) for x in noise])
             return squared_error(low, target)
 
-        # As many at once as have about the pixels of eight of 128x128.
-        side = self.levels[0].coarse.size if self.levels else generator.resolution
-        found, _ = in_chunks(errors, v, max(1, 8 * 128**2 // side**2))
+        # As many at once as have about the pixels of sixteen of 128x128.
+        side = self.sketch.coarse.size if self.sketch else generator.resolution
+        found, _ = in_chunks(errors, v, max(1, min(64, 16 * 128**2 // side**2)))
         return v[torch.cat(found).nan_to_num(torch.inf).argmin()]
 
     def _cheapest(self, ws: Tensor, noise: list[Tensor]) -> Float[Tensor, "k 3 l l"]:
         """The small picture in the cheapest way there is."""
-        if not self.levels:
+        if self.sketch is None:
             return self.degrade((self.generator.synthesis(ws, noise) + 1) / 2)
-        level = self.levels[0]
-        return level.degrade((level.coarse.draw(self.generator, ws, noise) + 1) / 2)
+        images = self.sketch.coarse.draw(self.generator, ws, noise)
+        return self.sketch.degrade((images + 1) / 2)
 
     def _follow(self, index: Int[Tensor, " k"], level: Level) -> None:
         """Go down on the corrected coarse picture, then judge the real one."""

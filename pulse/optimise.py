@@ -88,7 +88,7 @@ class SphericalLBFGS:
     unchanged, which is right to first order.
     """
 
-    HISTORY = 60
+    HISTORY = 64
     FIRST = 0.05
     """Length of the first step, as a share of the point's norm."""
     LONGEST = 0.3
@@ -107,10 +107,10 @@ class SphericalLBFGS:
         self._gradient = torch.zeros_like(self._trial)
         self._direction = torch.zeros_like(self._trial)
         self._length = self._trial.new_ones([count])
-        # Differences of points s and of gradients y, 1 / <s, y>, and how many of each candidate.
-        self._s, self._y = (self._trial.new_zeros(self.HISTORY, *self._trial.shape) for _ in "sy")
-        self._rho = self._trial.new_zeros(self.HISTORY, count)
-        self._pairs = torch.zeros(count, dtype=torch.int64, device=self._trial.device)
+        # Differences of points s and of gradients y of each candidate, oldest first, and how many.
+        shape = (count, self.HISTORY, self._trial.shape[1])
+        self._s, self._y = self._trial.new_zeros(shape), self._trial.new_zeros(shape)
+        self._pairs = [0] * count
 
     @property
     def point(self) -> list[Tensor]:
@@ -126,7 +126,8 @@ class SphericalLBFGS:
         self._trial = torch.where(rows[:, None], _flat(point), self._trial)
         self._base = torch.where(rows[:, None], self._trial, self._base)
         self._fresh = self._fresh | rows
-        self._pairs = self._pairs.masked_fill(rows, 0)
+        for row in torch.nonzero(rows).flatten().tolist():
+            self._pairs[row] = 0
 
     def reopen(self, rows: Bool[Tensor, " n"]) -> None:
         """Go back to the last accepted point of those candidates, since their loss has changed.
@@ -154,7 +155,8 @@ class SphericalLBFGS:
         self._base = torch.where(moved[:, None], self._trial, self._base)
         self._loss = torch.where(moved, loss, self._loss)
         self._gradient = torch.where(moved[:, None], gradient, self._gradient)
-        self._direction = torch.where(moved[:, None], self._downhill(), self._direction)
+        for row in torch.nonzero(moved).flatten().tolist():
+            self._direction[row] = self._downhill(row)
         self._fresh = self._fresh & ~active
         trial = self._base + self._length[:, None] * self._direction
         trial = _flat(self._spheres.project(self._unflat(trial)))
@@ -163,41 +165,45 @@ class SphericalLBFGS:
     def _remember(self, moved: Tensor, gradient: Tensor) -> None:
         """Keep what the last accepted step tells of the curvature, of those who moved."""
         s, y = self._trial - self._base, gradient - self._gradient
-        product = (s * y).sum(1)
-        rows = torch.nonzero(moved & (product > 1e-10 * y.square().sum(1))).flatten()
-        place = self._pairs[rows] % self.HISTORY
-        self._s[place, rows], self._y[place, rows] = s[rows], y[rows]
-        self._rho[place, rows] = 1 / product[rows]
-        self._pairs[rows] += 1
+        usable = moved & ((s * y).sum(1) > 1e-10 * y.square().sum(1))
+        for row in torch.nonzero(usable).flatten().tolist():
+            if self._pairs[row] == self.HISTORY:  # The oldest makes room.
+                self._s[row], self._y[row] = self._s[row].roll(-1, 0), self._y[row].roll(-1, 0)
+                self._pairs[row] -= 1
+            self._s[row, self._pairs[row]] = s[row]
+            self._y[row, self._pairs[row]] = y[row]
+            self._pairs[row] += 1
 
-    def _downhill(self) -> Tensor:
-        """The two-loop recursion, over each candidate's own pairs from the newest on."""
-        q = self._gradient.clone()
-        everyone = torch.arange(len(q), device=q.device)
-        stack: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        known = self._pairs.clamp_max(self.HISTORY)
-        for back in range(int(known.max())):
-            place = (self._pairs - 1 - back) % self.HISTORY
-            rho = torch.where(back < known, self._rho[place, everyone], 0.0)  # Drops out.
-            s, y = self._s[place, everyone], self._y[place, everyone]
-            alpha = rho * (s * q).sum(1)
-            q -= alpha[:, None] * y
-            stack.append((s, y, rho, alpha))
-        scale = self.FIRST * self._norm(self._base) / self._norm(q)
-        if stack:  # The newest pair sets the scale.
-            _, y, rho, _ = stack[0]
-            newest = 1 / (rho * y.square().sum(1)).clamp_min(1e-30)
-            scale = torch.where(rho > 0, newest, scale)
-        q *= scale[:, None]
-        for s, y, rho, alpha in reversed(stack):
-            beta = rho * (y * q).sum(1)
-            q += (alpha - beta)[:, None] * s
-        bound = self.LONGEST * self._norm(self._base) / self._norm(q)
-        return -q * bound.clamp_max(1)[:, None]
+    def _downhill(self, row: int) -> Float[Tensor, " d"]:
+        """Minus the inverse Hessian times the gradient, not longer than is allowed.
+
+        In the compact form (Byrd, Nocedal and Schnabel 1994, equation 3.1), which is the two-loop
+        recursion in a few products of matrices: with R the upper triangle of S^T Y, D its diagonal,
+        and gamma <s, y> / <y, y> of the newest pair,
+        H g = gamma g + S R^-T ((D + gamma Y^T Y) R^-1 S^T g - gamma Y^T g) - gamma Y R^-1 S^T g.
+        One candidate at a time, so that rounding does not depend on how many there are.
+        """
+        gradient, base, pairs = self._gradient[row], self._base[row], self._pairs[row]
+        if pairs == 0:
+            h = gradient * (self.FIRST * self._norm(base) / self._norm(gradient))
+        else:
+            s, y = self._s[row, :pairs], self._y[row, :pairs]
+            sy, yy = (s @ y.T).cpu().double(), (y @ y.T).cpu().double()  # MPS has no float64.
+            s_g, y_g = (s @ gradient).cpu().double(), (y @ gradient).cpu().double()
+            gamma = sy[-1, -1] / yy[-1, -1]
+            r = sy.triu()
+            a = torch.linalg.solve_triangular(r, s_g[:, None], upper=True)
+            b = sy.diag()[:, None] * a + gamma * (yy @ a - y_g[:, None])
+            b = torch.linalg.solve_triangular(r.T, b, upper=False)
+            h = (
+                gamma.to(gradient) * (gradient - a[:, 0].to(gradient) @ y)
+                + b[:, 0].to(gradient) @ s
+            )
+        return -h * (self.LONGEST * self._norm(base) / self._norm(h)).clamp_max(1)
 
     @staticmethod
     def _norm(x: Tensor) -> Tensor:
-        return x.norm(dim=1).clamp_min(1e-30)
+        return x.norm().clamp_min(1e-30)
 
     def _unflat(self, flat: Tensor) -> list[Tensor]:
         sizes = [shape.numel() for shape in self._shapes]

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from pulse.coarse import Coarse, useful_sizes
+from pulse.coarse import Coarse, saves_steps, useful_sizes
 from pulse.degrade import DegradeConfig
 from pulse.exact import back_project
 from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
@@ -309,7 +309,10 @@ class Upscaler:
         key = tuple(sides)
         if key not in self._coarse:
             self._coarse[key] = Coarse.cached(self.generator, self.prior, self.sha256, sides)
-        return [Level(one, face.degrade.operator(one.size, size)) for one in self._coarse[key]]
+        return [
+            Level(one, face.degrade.operator(one.size, size), saves_steps(self.generator, one.size))
+            for one in self._coarse[key]
+        ]
 
 
 def choose_device(name: str) -> torch.device:

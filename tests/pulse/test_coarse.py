@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import stylegan
-from pulse.coarse import Coarse, useful_sizes
+from pulse.coarse import Coarse, saves_steps, useful_sizes
 from pulse.degrade import Bicubic
 from pulse.latent import LatentPrior
 from stylegan import Generator
@@ -44,4 +44,7 @@ def test_sides_that_are_worth_it(tiny: Generator) -> None:
 
     assert useful_sizes(Large(), 16) == [32, 64]  # type: ignore[arg-type]
     assert useful_sizes(Large(), 64) == [128]  # type: ignore[arg-type]
-    assert useful_sizes(tiny, 8) == []
+    assert useful_sizes(tiny, 8) == [16]
+    assert useful_sizes(tiny, 32) == []
+    assert saves_steps(Large(), 128)  # type: ignore[arg-type]
+    assert not saves_steps(tiny, 8)
