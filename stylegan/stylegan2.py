@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stylegan.fused import Once, StyledConvolution
 from stylegan.generator import Noise, noise_of
 from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
@@ -74,6 +75,7 @@ class StyledConv(nn.Module):
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
         self.gain = 1 / math.sqrt(inputs * 9)
         self.output_gain = gain
+        self._prepared: Once[tuple[Tensor, Tensor]] = Once()
 
     def forward(
         self,
@@ -85,31 +87,40 @@ class StyledConv(nn.Module):
         if x.dtype == torch.float16:
             # The product below would overflow. Demodulation takes any factor out again.
             style = style / style.detach().abs().amax(1, keepdim=True).clamp_min(1e-8)
-        weight = self.weight * self.gain
+        frozen = not self.weight.requires_grad
+        weight, energy = (
+            self._prepared(self.weight, x.dtype, lambda _: self._prepare(x.dtype))
+            if frozen
+            else self._prepare(x.dtype)
+        )
         # Equation 3: the factor that brings each output map back to unit standard deviation.
-        demodulate = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+        demodulate = (style.square() @ energy + 1e-8).rsqrt()
         # Leaky ReLU is positively homogeneous, so its gain can be applied before it for nothing.
         gain = ACTIVATION_GAIN * self.output_gain
         scale = demodulate * gain
         bias = self.bias * gain
+        if noise is not None:
+            noise = noise * (self.noise_strength * gain)
+        limit = None if self.clamp is None else self.clamp * self.output_gain
 
-        x = x * style.to(x.dtype)[:, :, None, None]
-        weight = weight.to(x.dtype)
-        if self.up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            x = F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=1, groups=x.shape[1])
-        else:
-            x = F.conv2d(x, weight, padding=1)
+        if frozen:
+            convolve = partial(_convolve, weight=weight, up=self.up)
+            adjoint = partial(_adjoint, weight=weight, up=self.up)
+            return StyledConvolution.apply(x, style, scale, noise, bias, limit, convolve, adjoint)  # type: ignore[return-value]
+        x = _convolve(x * style.to(x.dtype)[:, :, None, None], weight, self.up)
         x = torch.addcmul(
             bias.to(x.dtype)[None, :, None, None], x, scale.to(x.dtype)[:, :, None, None]
         )
         if noise is not None:
-            x = x + (noise * (self.noise_strength * gain)).to(x.dtype)
+            x = x + noise.to(x.dtype)
         x = F.leaky_relu(x, LRELU_SLOPE)
-        if self.clamp is not None:
-            limit = self.clamp * self.output_gain
-            x = x.clamp(-limit, limit)
-        return x
+        return x if limit is None else x.clamp(-limit, limit)
+
+    def _prepare(self, dtype: torch.dtype) -> tuple[Float[Tensor, "o i 3 3"], Float[Tensor, "i o"]]:
+        """The weights as they are used, and the sums of their squares for equation 3."""
+        weight = self.weight * self.gain
+        energy = weight.square().sum((2, 3)).T
+        return weight.to(dtype, memory_format=torch.channels_last), energy
 
 
 class ToRGB(nn.Module):
@@ -126,9 +137,10 @@ class ToRGB(nn.Module):
     def forward(
         self, x: Float[Tensor, "b i r r"], w: Float[Tensor, "b w_dim"]
     ) -> Float[Tensor, "b 3 r r"]:
-        style = self.affine(w).to(x.dtype)[:, :, None, None]
-        rgb = F.conv2d(x * style, (self.weight * self.gain).to(x.dtype))
-        rgb = rgb.float() + self.bias[None, :, None, None]
+        # Three maps are so few that a matrix for every sample is cheaper than scaling all inputs.
+        weight = (self.affine(w) * self.gain)[:, :, None] * self.weight[:, :, 0, 0].T
+        rgb = (x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.to(x.dtype)).float() + self.bias
+        rgb = rgb.transpose(1, 2).unflatten(2, x.shape[2:])
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
@@ -229,6 +241,27 @@ class StyleGAN2(MappedGenerator):
                 new = block.to_rgb(x, ws[:, index])
                 rgb = new if rgb is None else upsample(rgb) + new
         return x, rgb
+
+
+def _convolve(
+    x: Float[Tensor, "b i h h"], weight: Float[Tensor, "o i 3 3"], up: bool
+) -> Float[Tensor, "b o r r"]:
+    """3x3, with zeros beyond the border; if `up`, doubling the size with the paper's filter."""
+    if not up:
+        return F.conv2d(x, weight, padding=1)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=1, groups=x.shape[1])
+
+
+def _adjoint(
+    x: Float[Tensor, "b o r r"], weight: Float[Tensor, "o i 3 3"], up: bool
+) -> Float[Tensor, "b i h h"]:
+    """Such that <_convolve(x), y> = <x, _adjoint(y)>."""
+    if not up:
+        return F.conv_transpose2d(x, weight, padding=1)
+    # The filter is symmetric.
+    x = F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=2, groups=x.shape[1])
+    return F.conv2d(x, weight.transpose(0, 1), stride=2)
 
 
 @cache

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stylegan import CheckpointError, archive
 from stylegan.checkpoints import open_checkpoint, save
-from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config, _up_conv
+from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config, _up_conv, _up_kernel
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config, upsample
 
 FIXTURES = {
@@ -323,7 +323,7 @@ def test_doubling_is_repeating_convolving_and_blurring() -> None:
     taps = torch.tensor([1.0, 2.0, 1.0]) / 4
     blur = torch.outer(taps, taps).expand(4, 1, 3, 3)
     expected = F.conv2d(repeated, blur, padding=1, groups=4)
-    assert torch.allclose(_up_conv(x, weight), expected, atol=1e-5)
+    assert torch.allclose(_up_conv(x, _up_kernel(weight)), expected, atol=1e-5)
     # NVIDIA's fused form, which takes its kernel the other way round.
     kernel = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
     kernel = sum(kernel[:, :, i : i + 4, j : j + 4] for i in (0, 1) for j in (0, 1))
@@ -333,7 +333,7 @@ def test_doubling_is_repeating_convolving_and_blurring() -> None:
         padding=1,
         groups=4,
     )
-    assert torch.allclose(_up_conv(x, weight.flip(2, 3)), fused, atol=1e-5)
+    assert torch.allclose(_up_conv(x, _up_kernel(weight.flip(2, 3))), fused, atol=1e-5)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
