@@ -112,23 +112,49 @@ class StyledConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[3]:
             by_noise = scale.new_zeros(ctx.noise_shape)
         for rows in bands(u):
-            shown = precise(y[:, :, rows])
-            g = activation_gradient(precise(by_y[:, :, rows]), shown)
+            g = activation_gradient(by_y[:, :, rows], y[:, :, rows])
             if ctx.clamp is not None:
-                g.masked_fill_(shown.abs() >= ctx.clamp, 0)
+                g.masked_fill_(y[:, :, rows].abs() >= ctx.clamp, 0)
             by_scale += (g * u[:, :, rows]).sum((2, 3))
             if by_noise is not None:
-                by_noise[:, :, rows] += g.sum(1, keepdim=True).sum_to_size(
-                    by_noise[:, :, rows].shape
-                )
-            by_u[:, :, rows] = g.mul_(scale[:, :, None, None])
+                part = g.sum(1, keepdim=True, dtype=by_noise.dtype)
+                by_noise[:, :, rows] += part.sum_to_size(by_noise[:, :, rows].shape)
+            torch.mul(g, scale.to(g.dtype)[:, :, None, None], out=by_u[:, :, rows])
         by_x = ctx.adjoint(by_u)
         by_style = torch.zeros_like(style)
         for rows in bands(x):
-            h = precise(by_x[:, :, rows])
+            h = by_x[:, :, rows]
             by_style += (h * x[:, :, rows]).sum((2, 3))
-            by_x[:, :, rows] = h * style[:, :, None, None]
+            h.mul_(style.to(h.dtype)[:, :, None, None])
         return by_x, by_style, by_scale, by_noise, None, None, None, None
+
+
+class Projection(torch.autograd.Function):
+    """y = W x at every pixel, with a matrix for every sample; few outputs.
+
+    The gradients are W^T g by x and, as the sum over all pixels, g x^T by W. Channels are last in
+    memory for both, wherever g comes from.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Float[Tensor, "b i h w"], weight: Float[Tensor, "b o i"]
+    ) -> Float[Tensor, "b o h w"]:
+        """In float32 (or float64), of products in the type of x."""
+        ctx.save_for_backward(x, weight)
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        y = pixels @ weight.transpose(1, 2).to(x.dtype)
+        return precise(y).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        g = gradients[0].permute(0, 2, 3, 1).to(x.dtype).contiguous()
+        by_x = g.flatten(1, 2) @ weight.to(x.dtype)
+        # Row by row, since products of few outputs and a million pixels are slow in one go.
+        by_weight = precise(g.transpose(2, 3) @ x.permute(0, 2, 3, 1)).sum(1)
+        return by_x.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), by_weight
 
 
 class Normalisation(torch.autograd.Function):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.fused import Once, StyledConvolution
+from stylegan.fused import Once, Projection, StyledConvolution
 from stylegan.generator import Noise, noise_of
 from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
@@ -116,10 +116,12 @@ class StyledConv(nn.Module):
         x = F.leaky_relu(x, LRELU_SLOPE)
         return x if limit is None else x.clamp(-limit, limit)
 
-    def _prepare(self, dtype: torch.dtype) -> tuple[Float[Tensor, "o i 3 3"], Float[Tensor, "i o"]]:
-        """The weights as they are used, and the sums of their squares for equation 3."""
+    def _prepare(self, dtype: torch.dtype) -> tuple[Float[Tensor, "a b 3 3"], Float[Tensor, "i o"]]:
+        """The weights as `_convolve` takes them, and the sums of their squares for equation 3."""
         weight = self.weight * self.gain
         energy = weight.square().sum((2, 3)).T
+        if self.up:
+            weight = weight.transpose(0, 1)
         return weight.to(dtype, memory_format=torch.channels_last), energy
 
 
@@ -137,10 +139,13 @@ class ToRGB(nn.Module):
     def forward(
         self, x: Float[Tensor, "b i r r"], w: Float[Tensor, "b w_dim"]
     ) -> Float[Tensor, "b 3 r r"]:
-        # Three maps are so few that a matrix for every sample is cheaper than scaling all inputs.
-        weight = (self.affine(w) * self.gain)[:, :, None] * self.weight[:, :, 0, 0].T
-        rgb = (x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.to(x.dtype)).float() + self.bias
-        rgb = rgb.transpose(1, 2).unflatten(2, x.shape[2:])
+        style = self.affine(w)
+        if self.weight.requires_grad:
+            x = x * style.to(x.dtype)[:, :, None, None]
+            rgb = F.conv2d(x, (self.weight * self.gain).to(x.dtype)).float()
+        else:
+            rgb = Projection.apply(x, style[:, None] * (self.weight * self.gain).flatten(1))
+        rgb = rgb + self.bias[None, :, None, None]
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
@@ -244,24 +249,27 @@ class StyleGAN2(MappedGenerator):
 
 
 def _convolve(
-    x: Float[Tensor, "b i h h"], weight: Float[Tensor, "o i 3 3"], up: bool
+    x: Float[Tensor, "b i h h"], weight: Float[Tensor, "a b 3 3"], up: bool
 ) -> Float[Tensor, "b o r r"]:
-    """3x3, with zeros beyond the border; if `up`, doubling the size with the paper's filter."""
+    """3x3, with zeros beyond the border; if `up`, doubling the size with the paper's filter.
+
+    Weights are [outputs, inputs, 3, 3], or [inputs, outputs, 3, 3] if `up`.
+    """
     if not up:
         return F.conv2d(x, weight, padding=1)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    x = F.conv_transpose2d(x, weight, stride=2)
     return F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=1, groups=x.shape[1])
 
 
 def _adjoint(
-    x: Float[Tensor, "b o r r"], weight: Float[Tensor, "o i 3 3"], up: bool
+    x: Float[Tensor, "b o r r"], weight: Float[Tensor, "a b 3 3"], up: bool
 ) -> Float[Tensor, "b i h h"]:
     """Such that <_convolve(x), y> = <x, _adjoint(y)>."""
     if not up:
         return F.conv_transpose2d(x, weight, padding=1)
     # The filter is symmetric.
     x = F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=2, groups=x.shape[1])
-    return F.conv2d(x, weight.transpose(0, 1), stride=2)
+    return F.conv2d(x, weight, stride=2)
 
 
 @cache

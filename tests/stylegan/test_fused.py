@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stylegan import fused
-from stylegan.fused import Normalisation, Once, StyledConvolution
+from stylegan.fused import Normalisation, Once, Projection, StyledConvolution
 from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config, _adjoint, _convolve
 
@@ -32,7 +32,8 @@ def double(*shape: int) -> Tensor:
 def test_gradients_of_the_styled_convolution(
     up: bool, clamp: float | None, noise: int | None
 ) -> None:
-    side, weight = 6 if up else 3, torch.randn(2, 3, 3, 3, dtype=torch.float64) / 5
+    side, shape = (6, (3, 2, 3, 3)) if up else (3, (2, 3, 3, 3))
+    weight = torch.randn(shape, dtype=torch.float64) / 5
     bias = torch.randn(2, dtype=torch.float64)
 
     def layer(x: Tensor, style: Tensor, scale: Tensor, noise: Tensor | None = None) -> Any:
@@ -43,6 +44,10 @@ def test_gradients_of_the_styled_convolution(
     if noise is not None:
         inputs.append(double(noise, 1, side, side))
     assert torch.autograd.gradcheck(layer, inputs)
+
+
+def test_gradients_of_the_projection() -> None:
+    assert torch.autograd.gradcheck(Projection.apply, [double(2, 4, 3, 5), double(2, 3, 4)])
 
 
 @pytest.mark.usefixtures("_bands")
