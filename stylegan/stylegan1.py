@@ -109,7 +109,8 @@ class Layer(nn.Module):
 class StyleGAN1(MappedGenerator):
     """A StyleGAN generator; meets `stylegan.Generator`.
 
-    `precision` is the type of the feature maps; styles and statistics stay in float32.
+    `precision` is the type of the larger feature maps; the smaller ones, styles and statistics stay
+    in float32.
     """
 
     family = "StyleGAN"
@@ -151,10 +152,10 @@ class StyleGAN1(MappedGenerator):
         return self._maps(ws, noise, size).float()
 
     def _maps(self, ws: Tensor, noise: Noise, size: int) -> Float[Tensor, "b c size size"]:
-        x = self.const.expand(len(ws), -1, -1, -1)
-        x = x.to(self.precision, memory_format=torch.channels_last)
+        x = self.const.expand(len(ws), -1, -1, -1).to(memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers[: 2 * self.feature_sizes.index(size) + 2]):
             assert isinstance(layer, Layer)
+            x = x.to(self.precision_at(layer.noise.shape[-1]))
             x = layer(x, ws[:, index], noise_of(noise, index, layer.noise))
         return x
 

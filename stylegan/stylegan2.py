@@ -184,8 +184,8 @@ class Block(nn.Module):
 class StyleGAN2(MappedGenerator):
     """A StyleGAN2 generator; meets `stylegan.Generator`.
 
-    `precision` is the type of the feature maps (float32, bfloat16 or float16); styles,
-    demodulation and the RGB skip stay in float32.
+    `precision` is the type of the larger feature maps (float32, bfloat16 or float16); the smaller
+    ones, styles, demodulation and the RGB skip stay in float32.
     """
 
     family = "StyleGAN2"
@@ -228,12 +228,12 @@ class StyleGAN2(MappedGenerator):
         self, ws: Tensor, noise: Noise, size: int
     ) -> tuple[Float[Tensor, "b c size size"], Float[Tensor, "b 3 size size"] | None]:
         """Feature maps and RGB after the block of that side."""
-        x = self.const.expand(len(ws), -1, -1, -1)
-        x = x.to(self.precision, memory_format=torch.channels_last)
+        x = self.const.expand(len(ws), -1, -1, -1).to(memory_format=torch.channels_last)
         rgb: Tensor | None = None
         index = 0
-        for block in self.blocks[: self.feature_sizes.index(size) + 1]:
+        for side, block in zip(self.feature_sizes, self.blocks, strict=True):
             assert isinstance(block, Block)
+            x = x.to(self.precision_at(side))
             around = None if block.shortcut is None else block.shortcut(x)
             for conv in block.convs:
                 assert isinstance(conv, StyledConv)
@@ -245,6 +245,8 @@ class StyleGAN2(MappedGenerator):
                 # The RGB layer shares the w of the next block's first convolution.
                 new = block.to_rgb(x, ws[:, index])
                 rgb = new if rgb is None else upsample(rgb) + new
+            if side == size:
+                break
         return x, rgb
 
 

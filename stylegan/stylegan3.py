@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 import torch.nn.functional as F
@@ -166,7 +168,7 @@ class Layer(nn.Module):
 class StyleGAN3(MappedGenerator):
     """A StyleGAN3 generator; meets `stylegan.Generator`. It takes no noise.
 
-    `precision` is the type of the feature maps after the plane waves; the rest stays in float32.
+    `precision` is the type of the larger feature maps; the rest stays in float32.
     """
 
     family = "StyleGAN3"
@@ -183,13 +185,17 @@ class StyleGAN3(MappedGenerator):
             Layer(layer, config.w_dim, layer is config.layers[-1], config.conv_clamp)
             for layer in config.layers
         )
-        # How many layers lead to each sampling rate, which is the side without the margin.
-        self._layers_to: dict[int, int] = {}
-        rate = config.input_rate
-        for count, layer in enumerate(config.layers[:-1], start=1):
-            rate *= layer.up / layer.down
-            if rate % 1 == 0 and layer.size >= rate and (layer.size - rate) % 2 == 0:
-                self._layers_to[int(rate)] = count
+        # Sampling rates after each layer, which are the sides without the margin.
+        steps = (layer.up / layer.down for layer in config.layers)
+        self._rates = list(accumulate(steps, mul, initial=config.input_rate))[1:]
+        # How many layers lead to each of them; the last layer gives RGB.
+        self._layers_to = {
+            int(rate): count
+            for count, (rate, layer) in enumerate(
+                zip(self._rates[:-1], config.layers, strict=False), start=1
+            )
+            if rate % 1 == 0 and layer.size >= rate and (layer.size - rate) % 2 == 0
+        }
         self.feature_sizes = tuple(sorted(self._layers_to))
 
     def synthesis(
@@ -209,10 +215,9 @@ class StyleGAN3(MappedGenerator):
 
     def _maps(self, ws: Tensor, layers: int) -> Float[Tensor, "b c h h"]:
         """What comes out of the first so many layers."""
-        x = self.input(ws[:, 0])
-        x = x.to(self.precision, memory_format=torch.channels_last)
-        for index, layer in enumerate(self.layers[:layers], start=1):
-            x = layer(x, ws[:, index])
+        x = self.input(ws[:, 0]).to(memory_format=torch.channels_last)
+        for index, layer in enumerate(self.layers[:layers]):
+            x = layer(x.to(self.precision_at(self._rates[index])), ws[:, index + 1])
         return x
 
 
