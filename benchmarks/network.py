@@ -1,12 +1,16 @@
-"""Seconds and memory of one step of the search at 1024 pixels, against a plain loop.
+"""Seconds and memory of a step of the search at 1024 pixels, against a plain loop.
 
-    python benchmarks/network.py [--families StyleGAN2,StyleGAN] [--steps 3]
+    python benchmarks/network.py [--steps 3] [--families StyleGAN2 StyleGAN]
 
-Both draw the same picture with the same random weights for one candidate, compare it at 16x16, and
-take the gradient by latents and the first five noise inputs. The plain loop is written as the
-authors' code has it: float32, channels first, a weight tensor for every sample (StyleGAN2), zeros
-put between the pixels and filtered with 4x4 taps, operations one after the other; the weights ask
-for no gradients. Each line comes from a process of its own; before that, the pictures are compared.
+Both draw the same picture with the same random weights for one candidate, compare it with a target
+at 16x16, and take a step of Adam on the latents and the first five noise inputs. The plain loop is
+written as the authors' code has it: float32, channels first, a weight tensor for every sample
+(StyleGAN2), one operation after the other; its weights ask for no gradients. `plain, kept` is the
+same with the C library told to keep freed memory, as this program does. Each line comes from a
+process of its own, the median of some steps after one that warms up; `ratio` is to `plain`.
+
+`forward` draws without gradients. `features` stops at 32 pixels, with gradients. Last come the
+differences of the pictures to the plain loop's.
 """
 
 from __future__ import annotations
@@ -20,42 +24,41 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import stylegan
 from pulse.degrade import Bicubic
-from stylegan.checkpoints import open_checkpoint, save
+from stylegan.checkpoints import StyleGAN, open_checkpoint, save
 from stylegan.memory import keep_freed_memory
-from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
-from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+from stylegan.stylegan1 import Layer, StyleGAN1, StyleGAN1Config
+from stylegan.stylegan2 import Block, StyledConv, StyleGAN2, StyleGAN2Config
 
 Synthesis = Callable[[Tensor, list[Tensor]], Tensor]
-LOW = 16
-SEARCHED_NOISE = 5
-COARSE = 32
+LOW, SEARCHED_NOISE, COARSE = 16, 5, 32
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PROGRAMS = ("plain", "plain, kept", *PRECISIONS)
 
 
 def write_random(family: str, path: Path, resolution: int = 1024) -> None:
-    """A network of the published widths with random weights, styles and noise of usual strength."""
+    """A network of the published widths with random weights, biases and noise strengths."""
     levels = int(math.log2(resolution)) - 1
     torch.manual_seed(0)
     if family == "StyleGAN2":
         channels = (512, 512, 512, 512, 512, 256, 128, 64, 32)[:levels]
-        generator = StyleGAN2(StyleGAN2Config(channels, 512, 512, 8))
+        generator: StyleGAN = StyleGAN2(StyleGAN2Config(channels, 512, 512, 8))
     else:
         channels = (512, 512, 512, 512, 256, 128, 64, 32, 16)[:levels]
         generator = StyleGAN1(StyleGAN1Config(channels, 512, 512, 8))
+        torch.nn.init.normal_(generator.const)
     for name, value in generator.named_parameters():
         if name.endswith("noise_strength"):
-            value.data.fill_(0.1)
+            torch.nn.init.constant_(value, 0.1)
         elif name.endswith("bias") and "affine" not in name:
-            value.data.normal_(0, 0.1)
-    save(generator.requires_grad_(False), path, dtype=torch.float32)
+            torch.nn.init.normal_(value, 0, 0.1)
+    save(generator, path, dtype=torch.float32)
 
 
 def filtered(x: Tensor, taps: Tensor, padding: int) -> Tensor:
@@ -93,7 +96,9 @@ def plain_stylegan2(generator: StyleGAN2) -> Synthesis:
     def synthesis(ws: Tensor, noise: list[Tensor]) -> Tensor:
         x, rgb, index = generator.const.repeat(len(ws), 1, 1, 1), None, 0
         for block in generator.blocks:
-            for conv in block.convs:  # type: ignore[union-attr]
+            assert isinstance(block, Block)
+            for conv in block.convs:
+                assert isinstance(conv, StyledConv)
                 style = conv.affine(ws[:, index])
                 x = modulated(x, conv.weight * conv.gain, style, conv.up, True)
                 x = x + noise[index] * conv.noise_strength
@@ -102,9 +107,9 @@ def plain_stylegan2(generator: StyleGAN2) -> Synthesis:
                 index += 1
             last = block.to_rgb
             assert last is not None
-            style = last.affine(ws[:, index])  # type: ignore[operator]
-            new = modulated(x, last.weight * last.gain, style, False, False)  # type: ignore[operator]
-            new = new + last.bias[:, None, None]  # type: ignore[index]
+            style = last.affine(ws[:, index])
+            new = modulated(x, last.weight * last.gain, style, False, False)
+            new = new + last.bias[:, None, None]
             rgb = new if rgb is None else upsample(rgb) + new
         assert rgb is not None
         return rgb
@@ -132,7 +137,7 @@ def plain_stylegan1(generator: StyleGAN1) -> Synthesis:
     def synthesis(ws: Tensor, noise: list[Tensor]) -> Tensor:
         x = generator.const.repeat(len(ws), 1, 1, 1)
         for index, layer in enumerate(generator.layers):
-            assert isinstance(layer, stylegan.stylegan1.Layer)
+            assert isinstance(layer, Layer)
             if layer.weight is not None:
                 weight = layer.weight * layer.gain
                 x = upscaled(x, weight) if layer.up else F.conv2d(x, weight, padding=1)
@@ -147,3 +152,104 @@ def plain_stylegan1(generator: StyleGAN1) -> Synthesis:
         return F.conv2d(x, weight) + generator.rgb_bias[:, None, None]
 
     return synthesis
+
+
+def plain_of(generator: StyleGAN) -> Synthesis:
+    if isinstance(generator, StyleGAN2):
+        return plain_stylegan2(generator)
+    assert isinstance(generator, StyleGAN1)
+    return plain_stylegan1(generator)
+
+
+def inputs_of(generator: StyleGAN) -> tuple[Tensor, list[Tensor]]:
+    rng = torch.Generator().manual_seed(1)
+    w = generator.mapping(torch.randn(1, generator.z_dim, generator=rng))
+    noise = [torch.randn(1, 1, *shape, generator=rng) for shape in generator.noise_shapes]
+    return w[:, None].repeat(1, generator.num_layers, 1), noise
+
+
+def measure(path: Path, program: str, what: str, steps: int) -> tuple[float, float]:
+    """Median seconds of a step, and the most MiB that the process held."""
+    generator = open_checkpoint(path, precision=PRECISIONS.get(program, torch.float32))
+    plain = program.startswith("plain")
+    if program != "plain":
+        keep_freed_memory()
+    synthesis: Synthesis = plain_of(generator) if plain else generator.synthesis
+    ws, noise = inputs_of(generator)
+    searched = [ws.requires_grad_(), *(x.requires_grad_() for x in noise[:SEARCHED_NOISE])]
+    adam = torch.optim.Adam(searched, 0.01)
+    target = torch.rand(3, LOW, LOW)
+    down = Bicubic(COARSE if what == "features" else generator.resolution, LOW)
+
+    def step() -> None:
+        if what == "forward":
+            with torch.no_grad():
+                down(synthesis(ws, noise))
+            return
+        if what == "features":
+            images = generator.features(ws, noise, COARSE)[:, :3]
+        else:
+            images = synthesis(ws, noise)
+        adam.zero_grad()
+        (down((images + 1) / 2) - target).square().mean().backward()
+        adam.step()
+
+    seconds: list[float] = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return statistics.median(seconds[1:]), peak
+
+
+@torch.no_grad()
+def differences(path: Path) -> str:
+    """Of our pictures to the plain one: in units of which the picture spans -1 to 1, and more."""
+    generator = open_checkpoint(path)
+    inputs = inputs_of(generator)
+    expected = plain_of(generator)(*inputs)
+    lines = [f"{'':24}{'largest':>10}{'mean':>10}{'rms/std':>10}"]
+    for name, precision in PRECISIONS.items():
+        generator.precision = precision
+        error = generator.synthesis(*inputs) - expected
+        root = (error.square().mean().sqrt() / expected.std()).item()
+        line = f"{generator.family:12}{name:12}{error.abs().max():10.1e}{error.abs().mean():10.1e}"
+        lines.append(f"{line}{root:10.1e}")
+    return "\n".join(lines)
+
+
+def table(families: list[str], steps: int) -> None:
+    print(f"{'':12}{'':12}{'':10}{'s':>8}{'ratio':>8}{'MiB':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        compared: list[str] = []
+        for family in families:
+            path = Path(folder) / f"{family}.safetensors"
+            write_random(family, path)
+            plain: dict[str, float] = {}
+            for what in ("step", "forward", "features"):
+                for program in PROGRAMS:
+                    if program.startswith("plain") and what == "features":
+                        continue
+                    command = [sys.executable, __file__, "--one", str(path), program, what]
+                    output = subprocess.check_output([*command, "--steps", str(steps)], text=True)
+                    seconds, peak = map(float, output.split())
+                    plain.setdefault(what, seconds)
+                    ratio = f"{plain[what] / seconds:7.1f}x" if what != "features" else f"{'':8}"
+                    line = f"{family:12}{program:12}{what:10}{seconds:8.3f}{ratio}{peak:8.0f}"
+                    print(line, flush=True)
+            compared.append(differences(path))
+        print("\n".join(compared))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--families", nargs="+", default=["StyleGAN2", "StyleGAN"])
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        file, program, what = arguments.one
+        print(*measure(Path(file), program, what, arguments.steps))
+    else:
+        table(arguments.families, arguments.steps)

@@ -35,7 +35,7 @@ class Once(Generic[Value]):
     def __call__(
         self, weight: Tensor, dtype: torch.dtype, make: Callable[[Tensor], Value]
     ) -> Value:
-        """`make(weight)`, or what it gave before if the weight is the same and in the same place."""
+        """`make(weight)`, or what it gave before if the weight has not changed since."""
         if weight.is_inference():  # Such a tensor does not tell when it is changed.
             return make(weight)
         key = (weight.data_ptr(), weight._version, weight.dtype, dtype)
@@ -103,7 +103,7 @@ class StyledConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
         (by_y,) = gradients
         x, style, scale, u, y = ctx.saved_tensors
         by_u = torch.empty_like(u)
@@ -148,7 +148,7 @@ class Projection(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         g = gradients[0].permute(0, 2, 3, 1).to(x.dtype).contiguous()
         by_x = g.flatten(1, 2) @ weight.to(x.dtype)
@@ -201,7 +201,7 @@ class Normalisation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
         (by_out,) = gradients
         u, noise, scale, bias, strength, mean, inverse = ctx.saved_tensors
         total, product = torch.zeros_like(mean), torch.zeros_like(mean)

@@ -83,10 +83,12 @@ def test_half_precision_draws_nearly_the_same(name: str, shared: Path) -> None:
     w = exact.mapping(torch.randn(2, exact.z_dim))
     ws = w[:, None].expand(-1, exact.num_layers, -1)
     image = exact.synthesis(ws)
-    for precision, error in ((torch.bfloat16, 0.05), (torch.float16, 0.01)):
+    # StyleGAN3's waves show what is rounded most, and its random pictures are pale.
+    brain = 0.04 if exact.family == "StyleGAN3" else 0.01
+    for precision, error in ((torch.bfloat16, brain), (torch.float16, 0.005)):
         drawn = open_checkpoint(path, precision=precision).synthesis(ws)
         assert drawn.dtype == torch.float32
-        assert (drawn - image).std() < error * image.std(), precision
+        assert (drawn - image).abs().mean() < error * image.std(), precision
 
 
 def test_pulse_s_two_files(shared: Path, tmp_path: Path) -> None:
