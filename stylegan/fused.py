@@ -27,25 +27,31 @@ Value = TypeVar("Value")
 
 
 class Once(Generic[Value]):
-    """What is worked out from a frozen weight, kept until the weight changes."""
+    """What is worked out from a weight, kept while the weight is frozen and does not change."""
 
     def __init__(self) -> None:
         self._kept: tuple[tuple[object, ...], Tensor, Value] | None = None
 
     def __call__(
-        self, weight: Tensor, dtype: torch.dtype, make: Callable[[Tensor], Value]
+        self, weight: Tensor, dtype: torch.dtype, make: Callable[[torch.dtype], Value]
     ) -> Value:
-        """`make(weight)`, or what it gave before if the weight has not changed since."""
-        if weight.is_inference():  # Such a tensor does not tell when it is changed.
-            return make(weight)
+        """`make(dtype)`, or what it gave before."""
+        # A tensor of inference mode does not tell when it is changed.
+        if weight.requires_grad or weight.is_inference():
+            return make(dtype)
         key = (weight.data_ptr(), weight._version, weight.dtype, dtype)
         kept = self._kept
         if kept is None or kept[0] != key:
             # What is kept may serve calls in which gradients are wanted. The weight is kept too, so
             # that no other can take its place in memory.
             with torch.inference_mode(False), torch.no_grad():
-                kept = self._kept = (key, weight.detach(), make(weight))
+                kept = self._kept = (key, weight.detach(), make(dtype))
         return kept[2]
+
+
+def frozen(*parameters: Tensor) -> bool:
+    """Whether none of them asks for gradients."""
+    return not any(parameter.requires_grad for parameter in parameters)
 
 
 def bands(x: Float[Tensor, "b c h w"]) -> Iterator[slice]:

@@ -18,4 +18,4 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # Absent from other C libraries.
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)  # Never: 2 GiB, the most that can be said, are not enough.
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.fused import Normalisation, Once, precise
+from stylegan.fused import Normalisation, Once, frozen, precise
 from stylegan.generator import Noise, noise_of
 from stylegan.mapping import LRELU_SLOPE, Linear, MappedGenerator
 
@@ -72,18 +72,13 @@ class Layer(nn.Module):
         w: Float[Tensor, "b w_dim"],
         noise: Float[Tensor, "b 1 r r"] | None,
     ) -> Float[Tensor, "b o r r"]:
-        frozen = not self.bias.requires_grad
         if self.weight is not None:
-            kernel = (
-                self._prepared(self.weight, x.dtype, lambda _: self._prepare(x.dtype))
-                if frozen
-                else self._prepare(x.dtype)
-            )
+            kernel = self._prepared(self.weight, x.dtype, self._prepare)
             x = _up_conv(x, kernel) if self.up else F.conv2d(x, kernel, padding=1)
         # Equation 1, AdaIN; the style is kept as the difference from a scale of one.
         scale, shift = self.affine(w).chunk(2, dim=1)
         scale = scale + 1
-        if frozen:
+        if frozen(self.bias, self.noise_strength):
             out = Normalisation.apply(
                 x, noise, scale, shift, self.bias, self.noise_strength, self.epsilon
             )

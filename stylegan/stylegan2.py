@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.fused import Once, Projection, StyledConvolution
+from stylegan.fused import Once, Projection, StyledConvolution, frozen
 from stylegan.generator import Noise, noise_of
 from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
@@ -87,12 +87,7 @@ class StyledConv(nn.Module):
         if x.dtype == torch.float16:
             # The product below would overflow. Demodulation takes any factor out again.
             style = style / style.detach().abs().amax(1, keepdim=True).clamp_min(1e-8)
-        frozen = not self.weight.requires_grad
-        weight, energy = (
-            self._prepared(self.weight, x.dtype, lambda _: self._prepare(x.dtype))
-            if frozen
-            else self._prepare(x.dtype)
-        )
+        weight, energy = self._prepared(self.weight, x.dtype, self._prepare)
         # Equation 3: the factor that brings each output map back to unit standard deviation.
         demodulate = (style.square() @ energy + 1e-8).rsqrt()
         # Leaky ReLU is positively homogeneous, so its gain can be applied before it for nothing.
@@ -103,10 +98,12 @@ class StyledConv(nn.Module):
             noise = noise * (self.noise_strength * gain)
         limit = None if self.clamp is None else self.clamp * self.output_gain
 
-        if frozen:
+        if frozen(self.weight, self.bias):
             convolve = partial(_convolve, weight=weight, up=self.up)
             adjoint = partial(_adjoint, weight=weight, up=self.up)
-            return StyledConvolution.apply(x, style, scale, noise, bias, limit, convolve, adjoint)  # type: ignore[return-value]
+            y = StyledConvolution.apply(x, style, scale, noise, bias, limit, convolve, adjoint)
+            assert isinstance(y, Tensor)
+            return y
         x = _convolve(x * style.to(x.dtype)[:, :, None, None], weight, self.up)
         x = torch.addcmul(
             bias.to(x.dtype)[None, :, None, None], x, scale.to(x.dtype)[:, :, None, None]
@@ -140,11 +137,13 @@ class ToRGB(nn.Module):
         self, x: Float[Tensor, "b i r r"], w: Float[Tensor, "b w_dim"]
     ) -> Float[Tensor, "b 3 r r"]:
         style = self.affine(w)
-        if self.weight.requires_grad:
-            x = x * style.to(x.dtype)[:, :, None, None]
-            rgb = F.conv2d(x, (self.weight * self.gain).to(x.dtype)).float()
+        weight = self.weight * self.gain
+        if frozen(self.weight):
+            rgb = Projection.apply(x, style[:, None] * weight.flatten(1))
+            assert isinstance(rgb, Tensor)
         else:
-            rgb = Projection.apply(x, style[:, None] * (self.weight * self.gain).flatten(1))
+            x = x * style.to(x.dtype)[:, :, None, None]
+            rgb = F.conv2d(x, weight.to(x.dtype)).float()
         rgb = rgb + self.bias[None, :, None, None]
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate
-from operator import mul
 
 import torch
 import torch.nn.functional as F
@@ -185,17 +183,17 @@ class StyleGAN3(MappedGenerator):
             Layer(layer, config.w_dim, layer is config.layers[-1], config.conv_clamp)
             for layer in config.layers
         )
-        # Sampling rates after each layer, which are the sides without the margin.
-        steps = (layer.up / layer.down for layer in config.layers)
-        self._rates = list(accumulate(steps, mul, initial=config.input_rate))[1:]
-        # How many layers lead to each of them; the last layer gives RGB.
-        self._layers_to = {
-            int(rate): count
-            for count, (rate, layer) in enumerate(
-                zip(self._rates[:-1], config.layers, strict=False), start=1
-            )
-            if rate % 1 == 0 and layer.size >= rate and (layer.size - rate) % 2 == 0
-        }
+        # The sampling rate after each layer, which is the side without the margin, and how many
+        # layers lead to each; the last one gives RGB.
+        self._rates: list[float] = []
+        self._layers_to: dict[int, int] = {}
+        rate = config.input_rate
+        for count, layer in enumerate(config.layers, start=1):
+            rate *= layer.up / layer.down
+            self._rates.append(rate)
+            cut = layer.size - rate
+            if count < len(config.layers) and rate % 1 == 0 and cut >= 0 and cut % 2 == 0:
+                self._layers_to[int(rate)] = count
         self.feature_sizes = tuple(sorted(self._layers_to))
 
     def synthesis(

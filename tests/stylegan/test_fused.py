@@ -159,9 +159,9 @@ def test_frozen_weights_are_prepared_once() -> None:
     once: Once[Tensor] = Once()
     weight, calls = torch.randn(3), []
 
-    def make(w: Tensor) -> Tensor:
+    def make(dtype: torch.dtype) -> Tensor:
         calls.append(1)
-        return w * 2
+        return (weight * 2).to(dtype)
 
     for _ in range(3):
         assert torch.equal(once(weight, torch.float32, make), weight * 2)
