@@ -77,6 +77,7 @@ def run(
     seed: options.Seed = Settings.seed,
     generator: options.GeneratorName = EMBEDDED,
     device: options.Device = "auto",
+    precision: options.PrecisionName = "auto",
     tolerance: options.Tolerance = Settings.tolerance,
     lr_size: options.LrSize = Settings.lr_size,
     degrade: options.Degrade = Settings.degrade,
@@ -111,7 +112,7 @@ def run(
         try:
             picture = read_picture(path)
             if upscaler is None:
-                upscaler = load_generator(generator, device)
+                upscaler = load_generator(generator, device, precision)
             framings = find_framings(picture, str(path), align, detector)
             if show_faces:
                 _show_faces(picture.image, framings, path, output / folder_name(path, 0))

@@ -24,7 +24,7 @@ from torch import nn
 import stylegan
 from pulse.images import InputError
 from pulse.outputs import complain, say
-from pulse.upscale import Upscaler, choose_device
+from pulse.upscale import Precision, Upscaler, choose_device
 from stylegan import CheckpointError, zoo
 from stylegan.checkpoints import files_of
 from stylegan.memory import keep_freed_memory
@@ -127,7 +127,7 @@ def fetch_shown(model: Model) -> Path:
         return zoo.fetch(model, show)
 
 
-def load_generator(name: str, device: str) -> Upscaler:
+def load_generator(name: str, device: str, precision: Precision = "auto") -> Upscaler:
     """The generator, or the end of the command: without it no input can be used."""
     keep_freed_memory()
     try:
@@ -135,7 +135,7 @@ def load_generator(name: str, device: str) -> Upscaler:
         if model is not None and not zoo.is_here(model):
             choose_device(device)  # So that a wrong one is known before a long download.
             fetch_shown(model)
-        return Upscaler.load(name, device)
+        return Upscaler.load(name, device, precision)
     except (InputError, CheckpointError) as error:
         complain(error)
         raise typer.Exit(2) from error

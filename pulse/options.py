@@ -11,7 +11,7 @@ from pulse.degrade import SYNTAX
 from pulse.framing import Align
 from pulse.results import Format
 from pulse.settings import Preset
-from pulse.upscale import MAX_SEED
+from pulse.upscale import MAX_SEED, Precision
 
 Candidates = Annotated[
     int, typer.Option("-n", "--candidates", min=1, max=1000, help="Faces to search for.")
@@ -20,6 +20,12 @@ Steps = Annotated[int, typer.Option(min=1, max=1_000_000, help="Steps of the sea
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first candidate.")]
 GeneratorName = Annotated[str, typer.Option(help="Name or file of the generator.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")]
+PrecisionName = Annotated[
+    Precision,
+    typer.Option(
+        help="Of the generator's larger feature maps; auto: bfloat16 where that is much faster."
+    ),
+]
 Tolerance = Annotated[
     float, typer.Option(help="Largest mean squared error, on [0, 1] at LR size, of a match.")
 ]

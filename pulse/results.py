@@ -108,6 +108,7 @@ class Result:
                 "version": __version__,
                 "preset": self.preset,
                 "device": str(generator.device),
+                "precision": str(generator.precision).removeprefix("torch."),
                 **asdict(self.config),
                 "degrade": str(self.face.degrade),
             },

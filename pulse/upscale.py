@@ -30,6 +30,10 @@ from stylegan import Generator
 LR_SIZE = 16
 """Size to which larger pictures are downscaled unless another is asked for."""
 MAX_SEED = 2**62
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BFLOAT16_FROM = 512
+"""Resolution from which `auto` takes bfloat16: below, calls and not products take the time."""
 AHEAD = 8
 """Faces that are read ahead, so that those that are matched alike can be searched for together."""
 NOTICE = (
@@ -187,10 +191,13 @@ class Upscaler:
         self._coarse: dict[tuple[int, ...], list[Coarse]] = {}
 
     @classmethod
-    def load(cls, name: str = stylegan.EMBEDDED, device: str = "auto") -> Upscaler:
+    def load(
+        cls, name: str = stylegan.EMBEDDED, device: str = "auto", precision: Precision = "auto"
+    ) -> Upscaler:
         """Open a generator by name or file on a device: auto, cpu, cuda or mps.
 
-        One of the zoo that is not here yet is fetched without a word.
+        The precision is that of its larger feature maps, see `choose_precision`. A generator of the
+        zoo that is not here yet is fetched without a word.
 
         Raises:
             InputError: there is no such device.
@@ -199,6 +206,7 @@ class Upscaler:
         chosen = choose_device(device)
         path = stylegan.locate(name)
         generator = stylegan.load(path, chosen)
+        generator.precision = choose_precision(precision, generator)
         sha256 = stylegan.identity(path)
         prior = LatentPrior.cached(generator, sha256)
         return cls(generator, Path(name).name, sha256, prior)
@@ -327,3 +335,27 @@ def choose_device(name: str) -> torch.device:
     if not here.get(name.partition(":")[0], False):
         raise InputError(f"There is no device {name} here; give --device auto or cpu.")
     return torch.device(name)
+
+
+def choose_precision(name: Precision, generator: Generator) -> torch.dtype:
+    """The precision of that name; `auto` is bfloat16 where that is much faster, else float32.
+
+    That is for large networks, on processors that multiply in bfloat16. Small ones stay in float32,
+    and StyleGAN3 does, whose pictures bfloat16 changes visibly. `benchmarks/network.py` has times
+    and differences.
+    """
+    if name != "auto":
+        return PRECISIONS[name]
+    large = generator.resolution >= BFLOAT16_FROM and generator.family != "StyleGAN3"
+    fast = large and _multiplies_bfloat16(generator.device)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    # Older versions of torch do not tell; then it is float32, which is right everywhere.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

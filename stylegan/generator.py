@@ -33,6 +33,7 @@ class Generator(Protocol):
         noise_shapes: (h, w) of each noise input; empty where the family has none.
         feature_sizes: sides at which `features` can be had, ascending.
         w_mean: [w_dim], the mean of `mapping(z)` over z.
+        precision: type of the larger feature maps; it may be changed at any time.
     """
 
     family: str
@@ -42,6 +43,7 @@ class Generator(Protocol):
     num_layers: int
     noise_shapes: tuple[tuple[int, int], ...]
     feature_sizes: tuple[int, ...]
+    precision: torch.dtype
 
     @property
     def w_mean(self) -> Float[Tensor, " w_dim"]: ...

@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 LRELU_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)
+HALF_SIZES = 4
+"""Sides, from the picture's down, whose maps may be in half precision, as in NVIDIA's training.
+
+Smaller maps cost little, and what is rounded there goes through all that follows.
+"""
 
 
 class Linear(nn.Module):
@@ -47,11 +52,13 @@ class MappedGenerator(nn.Module):
     """The half of a generator that is the same in every family: from z to w.
 
     Attributes:
-        precision: type of the feature maps.
+        precision: type of the feature maps from an eighth of the resolution up; smaller ones are
+            in float32.
         w_mean: [w_dim], the mean of w.
     """
 
     w_mean: Tensor
+    resolution: int
     num_layers: int
     feature_sizes: tuple[int, ...]
 
@@ -70,6 +77,10 @@ class MappedGenerator(nn.Module):
 
     def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
         return self.mapping_network(z)
+
+    def precision_at(self, side: float) -> torch.dtype:
+        """Type of the feature maps of that side."""
+        return self.precision if side * 2**HALF_SIZES > self.resolution else torch.float32
 
     def check(self, ws: Tensor, size: int | None = None) -> None:
         """Raise a ValueError that says what is expected, unless ws is [batch, L, w_dim].

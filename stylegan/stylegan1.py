@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stylegan.fused import Normalisation, Once, frozen, precise
 from stylegan.generator import Noise, noise_of
 from stylegan.mapping import LRELU_SLOPE, Linear, MappedGenerator
 
@@ -63,6 +64,7 @@ class Layer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise", torch.zeros(1, 1, resolution, resolution))
         self.affine = Linear(config.w_dim, 2 * outputs)
+        self._prepared: Once[Tensor] = Once()
 
     def forward(
         self,
@@ -71,24 +73,39 @@ class Layer(nn.Module):
         noise: Float[Tensor, "b 1 r r"] | None,
     ) -> Float[Tensor, "b o r r"]:
         if self.weight is not None:
-            weight = (self.weight * self.gain).to(x.dtype)
-            x = _up_conv(x, weight) if self.up else F.conv2d(x, weight, padding=1)
+            kernel = self._prepared(self.weight, x.dtype, self._prepare)
+            x = _up_conv(x, kernel) if self.up else F.conv2d(x, kernel, padding=1)
+        # Equation 1, AdaIN; the style is kept as the difference from a scale of one.
+        scale, shift = self.affine(w).chunk(2, dim=1)
+        scale = scale + 1
+        if frozen(self.bias, self.noise_strength):
+            out = Normalisation.apply(
+                x, noise, scale, shift, self.bias, self.noise_strength, self.epsilon
+            )
+            assert isinstance(out, Tensor)
+            return out
         x = x + self.bias.to(x.dtype)[None, :, None, None]
         if noise is not None:
             x = x + (noise * self.noise_strength[:, None, None]).to(x.dtype)
         x = F.leaky_relu(x, LRELU_SLOPE)
-        # Equation 1, AdaIN; the style is kept as the difference from a scale of one.
-        scale, shift = self.affine(w)[:, :, None, None].chunk(2, dim=1)
-        precise = x.float()  # A map of nearly one value has little left when its mean is taken off.
-        variance, mean = torch.var_mean(precise, (2, 3), correction=0, keepdim=True)
-        scale = (scale + 1) * (variance + self.epsilon).rsqrt()
-        return torch.addcmul(shift, precise - mean, scale).to(x.dtype)
+        y = precise(x)  # A map of nearly one value has little left when its mean is taken off.
+        variance, mean = torch.var_mean(y, (2, 3), correction=0, keepdim=True)
+        scale = scale[:, :, None, None] * (variance + self.epsilon).rsqrt()
+        return torch.addcmul(shift[:, :, None, None], y - mean, scale).to(x.dtype)
+
+    def _prepare(self, dtype: torch.dtype) -> Tensor:
+        """The weights as the convolution takes them."""
+        assert self.weight is not None
+        weight = self.weight * self.gain
+        kernel = _up_kernel(weight) if self.up else weight
+        return kernel.to(dtype, memory_format=torch.channels_last)
 
 
 class StyleGAN1(MappedGenerator):
     """A StyleGAN generator; meets `stylegan.Generator`.
 
-    `precision` is the type of the feature maps; styles and statistics stay in float32.
+    `precision` is the type of the larger feature maps; the smaller ones, styles and statistics stay
+    in float32.
     """
 
     family = "StyleGAN"
@@ -130,25 +147,28 @@ class StyleGAN1(MappedGenerator):
         return self._maps(ws, noise, size).float()
 
     def _maps(self, ws: Tensor, noise: Noise, size: int) -> Float[Tensor, "b c size size"]:
-        x = self.const.expand(len(ws), -1, -1, -1)
-        x = x.to(self.precision, memory_format=torch.channels_last)
+        x = self.const.expand(len(ws), -1, -1, -1).to(memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers[: 2 * self.feature_sizes.index(size) + 2]):
             assert isinstance(layer, Layer)
+            x = x.to(self.precision_at(layer.noise.shape[-1]))
             x = layer(x, ws[:, index], noise_of(noise, index, layer.noise))
         return x
 
 
+def _up_kernel(weight: Float[Tensor, "o i 3 3"]) -> Float[Tensor, "i o 4 4"]:
+    """For `_up_conv`: of the nine taps, those that fall on copies of one pixel are added up."""
+    kernel = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
+    kernel = kernel[..., 1:, :] + kernel[..., :-1, :]
+    return kernel[..., 1:] + kernel[..., :-1]
+
+
 def _up_conv(
-    x: Float[Tensor, "b i h h"], weight: Float[Tensor, "o i 3 3"]
+    x: Float[Tensor, "b i h h"], kernel: Float[Tensor, "i o 4 4"]
 ) -> Float[Tensor, "b o 2*h 2*h"]:
     """Repeat each pixel 2x2, convolve, and blur with [1, 2, 1].
 
-    Of the nine taps, those that fall on copies of one pixel are added up first: a transposed
-    convolution with a 4x4 kernel does the same with less than half the products.
+    A transposed convolution with a 4x4 kernel does the first two with less than half the products.
     """
-    kernel = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
-    kernel = kernel[..., 1:, :] + kernel[..., :-1, :]
-    kernel = kernel[..., 1:] + kernel[..., :-1]
     x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
     taps = torch.tensor([1.0, 2.0, 1.0], device=x.device, dtype=x.dtype) / 4
     channels = x.shape[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stylegan.fused import Once, Projection, StyledConvolution, frozen
 from stylegan.generator import Noise, noise_of
 from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
 
@@ -74,6 +75,7 @@ class StyledConv(nn.Module):
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
         self.gain = 1 / math.sqrt(inputs * 9)
         self.output_gain = gain
+        self._prepared: Once[tuple[Tensor, Tensor]] = Once()
 
     def forward(
         self,
@@ -85,31 +87,39 @@ class StyledConv(nn.Module):
         if x.dtype == torch.float16:
             # The product below would overflow. Demodulation takes any factor out again.
             style = style / style.detach().abs().amax(1, keepdim=True).clamp_min(1e-8)
-        weight = self.weight * self.gain
+        weight, energy = self._prepared(self.weight, x.dtype, self._prepare)
         # Equation 3: the factor that brings each output map back to unit standard deviation.
-        demodulate = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+        demodulate = (style.square() @ energy + 1e-8).rsqrt()
         # Leaky ReLU is positively homogeneous, so its gain can be applied before it for nothing.
         gain = ACTIVATION_GAIN * self.output_gain
         scale = demodulate * gain
         bias = self.bias * gain
+        if noise is not None:
+            noise = noise * (self.noise_strength * gain)
+        limit = None if self.clamp is None else self.clamp * self.output_gain
 
-        x = x * style.to(x.dtype)[:, :, None, None]
-        weight = weight.to(x.dtype)
-        if self.up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            x = F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=1, groups=x.shape[1])
-        else:
-            x = F.conv2d(x, weight, padding=1)
+        if frozen(self.weight, self.bias):
+            convolve = partial(_convolve, weight=weight, up=self.up)
+            adjoint = partial(_adjoint, weight=weight, up=self.up)
+            y = StyledConvolution.apply(x, style, scale, noise, bias, limit, convolve, adjoint)
+            assert isinstance(y, Tensor)
+            return y
+        x = _convolve(x * style.to(x.dtype)[:, :, None, None], weight, self.up)
         x = torch.addcmul(
             bias.to(x.dtype)[None, :, None, None], x, scale.to(x.dtype)[:, :, None, None]
         )
         if noise is not None:
-            x = x + (noise * (self.noise_strength * gain)).to(x.dtype)
+            x = x + noise.to(x.dtype)
         x = F.leaky_relu(x, LRELU_SLOPE)
-        if self.clamp is not None:
-            limit = self.clamp * self.output_gain
-            x = x.clamp(-limit, limit)
-        return x
+        return x if limit is None else x.clamp(-limit, limit)
+
+    def _prepare(self, dtype: torch.dtype) -> tuple[Float[Tensor, "a b 3 3"], Float[Tensor, "i o"]]:
+        """The weights as `_convolve` takes them, and the sums of their squares for equation 3."""
+        weight = self.weight * self.gain
+        energy = weight.square().sum((2, 3)).T
+        if self.up:
+            weight = weight.transpose(0, 1)
+        return weight.to(dtype, memory_format=torch.channels_last), energy
 
 
 class ToRGB(nn.Module):
@@ -126,9 +136,15 @@ class ToRGB(nn.Module):
     def forward(
         self, x: Float[Tensor, "b i r r"], w: Float[Tensor, "b w_dim"]
     ) -> Float[Tensor, "b 3 r r"]:
-        style = self.affine(w).to(x.dtype)[:, :, None, None]
-        rgb = F.conv2d(x * style, (self.weight * self.gain).to(x.dtype))
-        rgb = rgb.float() + self.bias[None, :, None, None]
+        style = self.affine(w)
+        weight = self.weight * self.gain
+        if frozen(self.weight):
+            rgb = Projection.apply(x, style[:, None] * weight.flatten(1))
+            assert isinstance(rgb, Tensor)
+        else:
+            x = x * style.to(x.dtype)[:, :, None, None]
+            rgb = F.conv2d(x, weight.to(x.dtype)).float()
+        rgb = rgb + self.bias[None, :, None, None]
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
@@ -167,8 +183,8 @@ class Block(nn.Module):
 class StyleGAN2(MappedGenerator):
     """A StyleGAN2 generator; meets `stylegan.Generator`.
 
-    `precision` is the type of the feature maps (float32, bfloat16 or float16); styles,
-    demodulation and the RGB skip stay in float32.
+    `precision` is the type of the larger feature maps (float32, bfloat16 or float16); the smaller
+    ones, styles, demodulation and the RGB skip stay in float32.
     """
 
     family = "StyleGAN2"
@@ -211,12 +227,12 @@ class StyleGAN2(MappedGenerator):
         self, ws: Tensor, noise: Noise, size: int
     ) -> tuple[Float[Tensor, "b c size size"], Float[Tensor, "b 3 size size"] | None]:
         """Feature maps and RGB after the block of that side."""
-        x = self.const.expand(len(ws), -1, -1, -1)
-        x = x.to(self.precision, memory_format=torch.channels_last)
+        x = self.const.expand(len(ws), -1, -1, -1).to(memory_format=torch.channels_last)
         rgb: Tensor | None = None
         index = 0
-        for block in self.blocks[: self.feature_sizes.index(size) + 1]:
+        for side, block in zip(self.feature_sizes, self.blocks, strict=True):
             assert isinstance(block, Block)
+            x = x.to(self.precision_at(side))
             around = None if block.shortcut is None else block.shortcut(x)
             for conv in block.convs:
                 assert isinstance(conv, StyledConv)
@@ -228,7 +244,33 @@ class StyleGAN2(MappedGenerator):
                 # The RGB layer shares the w of the next block's first convolution.
                 new = block.to_rgb(x, ws[:, index])
                 rgb = new if rgb is None else upsample(rgb) + new
+            if side == size:
+                break
         return x, rgb
+
+
+def _convolve(
+    x: Float[Tensor, "b i h h"], weight: Float[Tensor, "a b 3 3"], up: bool
+) -> Float[Tensor, "b o r r"]:
+    """3x3, with zeros beyond the border; if `up`, doubling the size with the paper's filter.
+
+    Weights are [outputs, inputs, 3, 3], or [inputs, outputs, 3, 3] if `up`.
+    """
+    if not up:
+        return F.conv2d(x, weight, padding=1)
+    x = F.conv_transpose2d(x, weight, stride=2)
+    return F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=1, groups=x.shape[1])
+
+
+def _adjoint(
+    x: Float[Tensor, "b o r r"], weight: Float[Tensor, "a b 3 3"], up: bool
+) -> Float[Tensor, "b i h h"]:
+    """Such that <_convolve(x), y> = <x, _adjoint(y)>."""
+    if not up:
+        return F.conv_transpose2d(x, weight, padding=1)
+    # The filter is symmetric.
+    x = F.conv2d(x, _blur(x.shape[1], x.dtype, x.device), padding=2, groups=x.shape[1])
+    return F.conv2d(x, weight, stride=2)
 
 
 @cache

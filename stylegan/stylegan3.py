@@ -166,7 +166,7 @@ class Layer(nn.Module):
 class StyleGAN3(MappedGenerator):
     """A StyleGAN3 generator; meets `stylegan.Generator`. It takes no noise.
 
-    `precision` is the type of the feature maps after the plane waves; the rest stays in float32.
+    `precision` is the type of the larger feature maps; the rest stays in float32.
     """
 
     family = "StyleGAN3"
@@ -183,12 +183,16 @@ class StyleGAN3(MappedGenerator):
             Layer(layer, config.w_dim, layer is config.layers[-1], config.conv_clamp)
             for layer in config.layers
         )
-        # How many layers lead to each sampling rate, which is the side without the margin.
+        # The sampling rate after each layer, which is the side without the margin, and how many
+        # layers lead to each; the last one gives RGB.
+        self._rates: list[float] = []
         self._layers_to: dict[int, int] = {}
         rate = config.input_rate
-        for count, layer in enumerate(config.layers[:-1], start=1):
+        for count, layer in enumerate(config.layers, start=1):
             rate *= layer.up / layer.down
-            if rate % 1 == 0 and layer.size >= rate and (layer.size - rate) % 2 == 0:
+            self._rates.append(rate)
+            cut = layer.size - rate
+            if count < len(config.layers) and rate % 1 == 0 and cut >= 0 and cut % 2 == 0:
                 self._layers_to[int(rate)] = count
         self.feature_sizes = tuple(sorted(self._layers_to))
 
@@ -209,10 +213,9 @@ class StyleGAN3(MappedGenerator):
 
     def _maps(self, ws: Tensor, layers: int) -> Float[Tensor, "b c h h"]:
         """What comes out of the first so many layers."""
-        x = self.input(ws[:, 0])
-        x = x.to(self.precision, memory_format=torch.channels_last)
-        for index, layer in enumerate(self.layers[:layers], start=1):
-            x = layer(x, ws[:, index])
+        x = self.input(ws[:, 0]).to(memory_format=torch.channels_last)
+        for index, layer in enumerate(self.layers[:layers]):
+            x = layer(x.to(self.precision_at(self._rates[index])), ws[:, index + 1])
         return x
 
 

@@ -142,6 +142,7 @@ class Overflowing:
         self.resolution, self.z_dim, self.w_dim = inner.resolution, inner.z_dim, inner.w_dim
         self.num_layers, self.noise_shapes = inner.num_layers, inner.noise_shapes
         self.feature_sizes, self.features = inner.feature_sizes, inner.features
+        self.precision = inner.precision
         self.w_mean, self.device = inner.w_mean, inner.device
         self.mapping = inner.mapping
 

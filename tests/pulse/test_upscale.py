@@ -9,7 +9,7 @@ from pulse.degrade import Bicubic, Box, DegradeConfig, Grey
 from pulse.images import InputError, Picture, to_tensor
 from pulse.losses import squared_error
 from pulse.search import SearchConfig, State, Status
-from pulse.upscale import Face, UpscaleConfig, Upscaler, choose_device, find_faces
+from pulse.upscale import Face, UpscaleConfig, Upscaler, choose_device, choose_precision, find_faces
 from stylegan import Generator
 
 
@@ -85,6 +85,34 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no device cuda here"):
             choose_device("cuda")
+
+
+def test_bfloat16_is_chosen_where_it_is_fast(
+    tiny: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has(**capabilities: bool) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+    assert choose_precision("bfloat16", tiny) == torch.bfloat16
+    has(avx512_bf16=True)
+    assert choose_precision("auto", tiny) == torch.float32
+    tiny.resolution = 1024
+    assert choose_precision("auto", tiny) == torch.bfloat16
+    assert choose_precision("float32", tiny) == torch.float32
+    has(amx_bf16=True)
+    assert choose_precision("auto", tiny) == torch.bfloat16
+    has(avx512_f=True, avx512_bf16=False)
+    assert choose_precision("auto", tiny) == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choose_precision("auto", tiny) == torch.float32
+    has(avx512_bf16=True)
+    tiny.family = "StyleGAN3"
+    assert choose_precision("auto", tiny) == torch.float32
+
+
+def test_a_loaded_generator_has_the_precision_that_is_asked_for() -> None:
+    assert Upscaler.load(precision="bfloat16").generator.precision == torch.bfloat16
+    assert Upscaler.load().generator.precision == torch.float32
 
 
 def test_upscaler_searches_at_the_faces_size(tiny: Generator) -> None:

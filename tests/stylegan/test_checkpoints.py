@@ -91,3 +91,11 @@ def test_the_embedded_generator() -> None:
     z = torch.randn(20_000, generator.z_dim)
     spread = generator.mapping(z).std(0)
     assert ((generator.mapping(z).mean(0) - generator.w_mean).abs() < 0.05 * spread + 1e-3).all()
+
+
+def test_the_embedded_generator_in_half_precision() -> None:
+    exact = stylegan.load(stylegan.EMBEDDED)
+    half = stylegan.load(stylegan.EMBEDDED, precision=torch.bfloat16)
+    error = (draw(half) - draw(exact)).abs()
+    assert error.mean() < 4e-3
+    assert (error < 1e-2).float().mean() > 0.97

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stylegan import CheckpointError, archive
 from stylegan.checkpoints import open_checkpoint, save
-from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config, _up_conv
+from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config, _up_conv, _up_kernel
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config, upsample
 
 FIXTURES = {
@@ -83,10 +83,12 @@ def test_half_precision_draws_nearly_the_same(name: str, shared: Path) -> None:
     w = exact.mapping(torch.randn(2, exact.z_dim))
     ws = w[:, None].expand(-1, exact.num_layers, -1)
     image = exact.synthesis(ws)
-    for precision, error in ((torch.bfloat16, 0.05), (torch.float16, 0.01)):
+    # StyleGAN3's waves show what is rounded most, and its random pictures are pale.
+    brain = 0.04 if exact.family == "StyleGAN3" else 0.01
+    for precision, error in ((torch.bfloat16, brain), (torch.float16, 0.005)):
         drawn = open_checkpoint(path, precision=precision).synthesis(ws)
         assert drawn.dtype == torch.float32
-        assert (drawn - image).std() < error * image.std(), precision
+        assert (drawn - image).abs().mean() < error * image.std(), precision
 
 
 def test_pulse_s_two_files(shared: Path, tmp_path: Path) -> None:
@@ -323,7 +325,7 @@ def test_doubling_is_repeating_convolving_and_blurring() -> None:
     taps = torch.tensor([1.0, 2.0, 1.0]) / 4
     blur = torch.outer(taps, taps).expand(4, 1, 3, 3)
     expected = F.conv2d(repeated, blur, padding=1, groups=4)
-    assert torch.allclose(_up_conv(x, weight), expected, atol=1e-5)
+    assert torch.allclose(_up_conv(x, _up_kernel(weight)), expected, atol=1e-5)
     # NVIDIA's fused form, which takes its kernel the other way round.
     kernel = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
     kernel = sum(kernel[:, :, i : i + 4, j : j + 4] for i in (0, 1) for j in (0, 1))
@@ -333,7 +335,7 @@ def test_doubling_is_repeating_convolving_and_blurring() -> None:
         padding=1,
         groups=4,
     )
-    assert torch.allclose(_up_conv(x, weight.flip(2, 3)), fused, atol=1e-5)
+    assert torch.allclose(_up_conv(x, _up_kernel(weight.flip(2, 3))), fused, atol=1e-5)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
