@@ -26,7 +26,9 @@ COARSE_STEPS = 20
 ENOUGH = 0.1
 """Share of its error that a candidate keeps at least between two judgements of the real picture."""
 WORTH = 0.93
-"""What is left of the error after that has to be less, or the next finer level follows."""
+"""What is left of the error after that has to be less, or the next finer level follows,"""
+FINER = 0.65
+"""or this where that is a coarse one, too, which costs little more."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,8 @@ class Descent:
             going[rows] = error > enough[rows]
         self._judge(index)
         finer = torch.zeros_like(going)
-        finer[index] = self.error[index] > WORTH * before[index]
+        worth = WORTH if level is self.levels[-1] else FINER
+        finer[index] = self.error[index] > worth * before[index]
         self.level += finer.long()
         self.optimiser.reopen(finer)
         astray = finer & (self.error > before)  # Nearer in the coarse picture alone.
