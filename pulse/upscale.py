@@ -221,7 +221,7 @@ class Upscaler:
         """
         low, how = face.low, config.search.with_noise(face.degrade.noise)
         degrade = face.degrade.operator(self.generator.resolution, low.shape[-1])
-        levels = self._levels(face) if how.coarse else ()
+        levels = self.levels(face) if how.coarse else ()
         state: State | None = None
         for state in search(
             self.generator, low, config.seeds, degrade, how, self.prior, batch, levels
@@ -284,7 +284,7 @@ class Upscaler:
                 kind.search,
                 self.prior,
                 batch,
-                self._levels(first) if kind.search.coarse else (),
+                self.levels(first) if kind.search.coarse else (),
             )
             for index, state, seconds in found:
                 number, face = running.pop(index)
@@ -308,7 +308,7 @@ class Upscaler:
             exact[matched] = squared_error(low[matched], target)
         return replace(state, images=images, low=low, exact=exact)
 
-    def _levels(self, face: Face) -> list[Level]:
+    def levels(self, face: Face) -> list[Level]:
         """The generator's coarse stand-ins for that face."""
         size = face.low.shape[-1]
         sides = useful_sizes(self.generator, size)
