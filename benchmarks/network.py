@@ -39,7 +39,11 @@ from stylegan.stylegan2 import Block, StyledConv, StyleGAN2, StyleGAN2Config
 Synthesis = Callable[[Tensor, list[Tensor]], Tensor]
 LOW, SEARCHED_NOISE, COARSE = 16, 5, 32
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PROGRAMS = ("plain", "plain, kept", *PRECISIONS)
+LINES = {
+    "step": ("plain", "plain, kept", *PRECISIONS),
+    "forward": ("plain", *PRECISIONS),
+    "features": tuple(PRECISIONS),
+}
 
 
 def write_random(family: str, path: Path, resolution: int = 1024) -> None:
@@ -169,7 +173,10 @@ def inputs_of(generator: StyleGAN) -> tuple[Tensor, list[Tensor]]:
 
 
 def measure(path: Path, program: str, what: str, steps: int) -> tuple[float, float]:
-    """Median seconds of a step, and the most MiB that the process held."""
+    """Median seconds of a step, and the most MiB that the process held.
+
+    That counts from what the process was started from, so that one has to be small.
+    """
     generator = open_checkpoint(path, precision=PRECISIONS.get(program, torch.float32))
     plain = program.startswith("plain")
     if program != "plain":
@@ -219,26 +226,30 @@ def differences(path: Path) -> str:
     return "\n".join(lines)
 
 
+def in_process(*arguments: object) -> str:
+    """What this script prints when it is called with those."""
+    command = [sys.executable, __file__, "--one", *map(str, arguments)]
+    return subprocess.check_output(command, text=True).rstrip()
+
+
 def table(families: list[str], steps: int) -> None:
     print(f"{'':12}{'':12}{'':10}{'s':>8}{'ratio':>8}{'MiB':>8}")
     with tempfile.TemporaryDirectory() as folder:
         compared: list[str] = []
         for family in families:
             path = Path(folder) / f"{family}.safetensors"
-            write_random(family, path)
-            plain: dict[str, float] = {}
-            for what in ("step", "forward", "features"):
-                for program in PROGRAMS:
-                    if program.startswith("plain") and what == "features":
-                        continue
-                    command = [sys.executable, __file__, "--one", str(path), program, what]
-                    output = subprocess.check_output([*command, "--steps", str(steps)], text=True)
-                    seconds, peak = map(float, output.split())
-                    plain.setdefault(what, seconds)
-                    ratio = f"{plain[what] / seconds:7.1f}x" if what != "features" else f"{'':8}"
-                    line = f"{family:12}{program:12}{what:10}{seconds:8.3f}{ratio}{peak:8.0f}"
+            in_process("write", path, family)
+            plain = math.nan
+            for what, programs in LINES.items():
+                for program in programs:
+                    result = in_process("measure", path, program, what, steps)
+                    seconds, peak = map(float, result.split())
+                    if program == "plain":
+                        plain = seconds
+                    ratio = "" if what == "features" else f"{plain / seconds:.1f}x"
+                    line = f"{family:12}{program:12}{what:10}{seconds:8.3f}{ratio:>8}{peak:8.0f}"
                     print(line, flush=True)
-            compared.append(differences(path))
+            compared.append(in_process("compare", path))
         print("\n".join(compared))
 
 
@@ -246,10 +257,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--families", nargs="+", default=["StyleGAN2", "StyleGAN"])
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        file, program, what = arguments.one
-        print(*measure(Path(file), program, what, arguments.steps))
-    else:
-        table(arguments.families, arguments.steps)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    match options.one:
+        case None:
+            table(options.families, options.steps)
+        case ["write", file, family]:
+            write_random(family, Path(file))
+        case ["measure", file, program, what, steps]:
+            print(*measure(Path(file), program, what, int(steps)))
+        case ["compare", file]:
+            print(differences(Path(file)))

@@ -32,7 +32,7 @@ LR_SIZE = 16
 MAX_SEED = 2**62
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-BFLOAT16_FROM = 512
+BFLOAT16_FROM = 256
 """Resolution from which `auto` takes bfloat16: below, calls and not products take the time."""
 AHEAD = 8
 """Faces that are read ahead, so that those that are matched alike can be searched for together."""
@@ -340,13 +340,13 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(name: Precision, generator: Generator) -> torch.dtype:
     """The precision of that name; `auto` is bfloat16 where that is much faster, else float32.
 
-    That is for large networks, on processors that multiply in bfloat16. Small ones stay in float32,
-    and StyleGAN3 does, whose pictures bfloat16 changes visibly. `benchmarks/network.py` has times
-    and differences.
+    That is for large StyleGAN2s, on processors that multiply in bfloat16. Small ones stay in
+    float32, and so do the other families: StyleGAN gains little by it, and StyleGAN3's pictures
+    would differ most. `benchmarks/network.py` has times and differences.
     """
     if name != "auto":
         return PRECISIONS[name]
-    large = generator.resolution >= BFLOAT16_FROM and generator.family != "StyleGAN3"
+    large = generator.resolution >= BFLOAT16_FROM and generator.family == "StyleGAN2"
     fast = large and _multiplies_bfloat16(generator.device)
     return torch.bfloat16 if fast else torch.float32
 

@@ -106,8 +106,9 @@ def test_bfloat16_is_chosen_where_it_is_fast(
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert choose_precision("auto", tiny) == torch.float32
     has(avx512_bf16=True)
-    tiny.family = "StyleGAN3"
-    assert choose_precision("auto", tiny) == torch.float32
+    for family in ("StyleGAN", "StyleGAN3"):
+        tiny.family = family
+        assert choose_precision("auto", tiny) == torch.float32
 
 
 def test_a_loaded_generator_has_the_precision_that_is_asked_for() -> None:
