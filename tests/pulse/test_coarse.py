@@ -43,7 +43,7 @@ def test_sides_that_are_worth_it(tiny: Generator) -> None:
         feature_sizes = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
     assert useful_sizes(Large(), 16) == [32, 64]  # type: ignore[arg-type]
-    assert useful_sizes(Large(), 64) == [128]  # type: ignore[arg-type]
+    assert useful_sizes(Large(), 64) == [128, 256]  # type: ignore[arg-type]
     assert useful_sizes(tiny, 8) == [16]
     assert useful_sizes(tiny, 32) == []
     assert saves_steps(Large(), 128)  # type: ignore[arg-type]
