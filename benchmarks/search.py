@@ -149,7 +149,7 @@ def measure(
         scores += some.tolist()
         distances = np.linalg.norm(descriptors[:, None] - descriptors[None], axis=2)
         apart.append(float(distances[np.triu_indices(len(distances), 1)].mean()))
-    count = max(int(within.sum()), 1)
+    count = int(within.sum()) or float("nan")
     row = Row(
         within.any(1).float().mean().item(),
         within.float().mean().item(),

@@ -218,7 +218,9 @@ class Descent:
             return going & (self.taken < config.steps)
         late = time.monotonic() - config.time_limit
         in_time = torch.tensor([began > late for began in self.began], device=self.device)
-        return going & in_time & ((self.taken < config.steps) | ~matched)
+        # Adam's schedule has an end; who follows the paper's recipe has one attempt.
+        again = ~matched & (config.optimiser == "lbfgs")
+        return going & in_time & ((self.taken < config.steps) | again)
 
     def step(self, active: Bool[Tensor, " n"]) -> None:
         """One step of those candidates; who has taken all of them begins anew elsewhere."""
@@ -277,11 +279,9 @@ class Descent:
         rows = torch.zeros_like(self.overflowed)
         rows[index] = True
         point = [x.clone() for x in self.optimiser.point]
-        searched = len(point) - 1
         for slot, (v, noise) in zip(index.tolist(), points, strict=True):
             for x, new in zip([*point, *self.fixed], [v, *noise], strict=True):
                 x[slot] = new
-        assert searched + len(self.fixed) == len(self.noise)
         self.optimiser.place(rows, point)
         self.level[index] = self.taken[index] = 0
         if self.levels:
@@ -346,7 +346,9 @@ class Descent:
             first = count == 0
             point = self.optimiser.point
 
-            def sketch(part: Tensor, point: list[Tensor] = point, first: bool = first) -> list:
+            def sketch(
+                part: Tensor, point: list[Tensor] = point, first: bool = first
+            ) -> list[Tensor]:
                 return self._sketch(part, point, level, floor, first)
 
             lacking, error, loss, *gradients = self._in_batches(sketch, rows)

@@ -338,3 +338,8 @@ def test_time_limits_do_not_hold_up_what_is_found(tiny: Generator) -> None:
     config = SearchConfig(steps=30, draws=8, tolerance=0.5, time_limit=600)
     state = last(tiny, face(tiny, 8), [0], Bicubic(32, 8), config)
     assert state.status == (Status.FOUND,)
+
+
+def test_the_paper_s_recipe_has_one_attempt_in_any_time(tiny: Generator) -> None:
+    config = replace(PAPER, steps=3, tolerance=1e-9, time_limit=600)
+    assert last(tiny, face(tiny, 8), [0], Bicubic(32, 8), config).step == 3
