@@ -44,7 +44,7 @@ class SearchConfig:
         exact: whether candidates that match are at last changed by the little that makes them match
             exactly, see `pulse.exact`.
         time_limit: seconds for a face; while they last, a candidate that took all its steps without
-            a match begins anew elsewhere, but with Adam. None is no limit and one attempt.
+            a match begins anew elsewhere (with L-BFGS). None is no limit and one attempt.
     """
 
     steps: int = 100
