@@ -90,47 +90,6 @@ def usual_batch(generator: Generator) -> int:
     return 4 if generator.resolution <= 128 else 1
 
 
-@dataclass
-class _Best:
-    """The best picture of each slot, with the latents and the error of the same step."""
-
-    images: Float[Tensor, "n 3 r r"]
-    low: Float[Tensor, "n 3 l l"]
-    ws: Float[Tensor, "n L w_dim"]
-    noise: list[Float[Tensor, "n 1 h w"]]
-    error: Float[Tensor, " n"]
-    step: Int[Tensor, " n"]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Some candidates as the whole generator draws them.
-
-    Attributes:
-        images, low, ws, noise, error: as in `State`.
-        plain: [k, 3, l, l], what `low` is before colours out of range are cut off.
-        loss: what is minimised, and `gradients`, by the point that the optimiser moves.
-    """
-
-    images: Float[Tensor, "k 3 r r"]
-    low: Float[Tensor, "k 3 l l"]
-    ws: Float[Tensor, "k L w_dim"]
-    noise: list[Tensor]
-    error: Float[Tensor, " k"]
-    plain: Float[Tensor, "k 3 l l"]
-    loss: Float[Tensor, " k"]
-    gradients: list[Tensor]
-
-
-@dataclass(frozen=True)
-class _Sketched:
-    """Some candidates as a coarse level draws them; `plain`, `loss`, `gradients` as above."""
-
-    plain: Float[Tensor, "k 3 l l"]
-    loss: Float[Tensor, " k"]
-    gradients: list[Tensor]
-
-
 class Descent:
     """Candidates on their way down, one a slot, that do not see each other.
 
