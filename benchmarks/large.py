@@ -93,8 +93,8 @@ def main(
     )
     low = targets(data, max(faces, 2), 0)["AI-made"][:faces]
     start = time.perf_counter()
-    counted.levels(Face(0, low[0]))
-    print(f"fitting the maps, once for a generator: {time.perf_counter() - start:.1f} s")
+    counted.aids(Face(0, low[0]), SearchConfig())
+    print(f"fitting maps and curvature, once for a generator: {time.perf_counter() - start:.1f} s")
     print("recipe   status         mse       at last  steps passes seconds")
     for name, config, count in (("default", SearchConfig(), faces), ("paper", PAPER, paper)):
         for face in low[:count]:

@@ -39,6 +39,8 @@ VARIANTS = {
     "- L-BFGS": replace(DEFAULT, optimiser="adam", coarse=False),
     "- draws": replace(DEFAULT, draws=1),
     "- GEOCROSS/25": replace(DEFAULT, geocross=PAPER.geocross),
+    "- precondition": replace(DEFAULT, precondition=False),
+    "- whiten": replace(DEFAULT, whiten=False),
     "- stopping": replace(DEFAULT, stop=False),
     "- coarse": replace(DEFAULT, coarse=False),
     "- exact": replace(DEFAULT, exact=False),

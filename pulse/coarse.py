@@ -50,13 +50,7 @@ class Coarse:
     @classmethod
     def fit(cls, generator: Generator, prior: LatentPrior, sizes: Sequence[int]) -> list[Coarse]:
         """Fit one map for each side by least squares, from a fixed seed."""
-        rng = torch.Generator().manual_seed(0)
-        z = torch.randn(SAMPLES, generator.z_dim, generator=rng).to(generator.device)
-        # Every layer on its own, so that the map holds off the samples' usual course as well.
-        v = prior.from_w(generator.mapping(z))[:, None]
-        apart = torch.randn(SAMPLES, generator.num_layers, generator.w_dim, generator=rng)
-        spread = torch.linspace(0, 1, SAMPLES)[:, None, None] * apart
-        ws = prior.to_w(prior.on_sphere(v + spread.to(v.device)))
+        ws = prior.to_w(prior.samples(generator, SAMPLES))
         downs = [Bicubic(generator.resolution, size) for size in sizes]
         normal: list[Tensor | float] = [0.0 for _ in sizes]
 

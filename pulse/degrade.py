@@ -17,6 +17,8 @@ from torch import Tensor
 from pulse.images import InputError, read_picture
 from pulse.jpeg import Jpeg
 
+Degradation = Callable[[Float[Tensor, "b 3 h h"]], Float[Tensor, "b 3 l l"]]
+"""Any way from HR to LR, on pictures in [0, 1]."""
 BLURRED = 0.1
 """Share of a pattern's strength that a degradation has to leave for it to be inverted."""
 

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from pulse.chunks import in_chunks
 from pulse.coarse import Coarse
+from pulse.degrade import Degradation
 from pulse.latent import LatentPrior, to_sphere
-from pulse.losses import geocross, squared_error
+from pulse.losses import geocross, squared_error, weighted_error
 from pulse.optimise import SphericalAdam, SphericalLBFGS
 from pulse.recipe import SearchConfig, Status
 from stylegan import Generator
-
-Degradation = Callable[[Float[Tensor, "b 3 h h"]], Float[Tensor, "b 3 l l"]]
 
 COARSE_STEPS = 20
 """Judgements of the coarse picture between two of the real one."""
@@ -44,6 +43,25 @@ class Level:
     coarse: Coarse
     degrade: Degradation
     descend: bool = True
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What is known of a generator beforehand and makes a search shorter.
+
+    Attributes:
+        levels: coarse stand-ins for the generator and its degradation, cheapest first.
+        scale: how far latents [L, w_dim] and noise inputs [N] move for the same slope; None is
+            equally far. For L-BFGS.
+        easy: [k, 3, l, l], what errors are reduced by, as `pulse.curvature` has it; None is not.
+    """
+
+    levels: Sequence[Level] = ()
+    scale: tuple[Float[Tensor, "L w_dim"], Float[Tensor, " N"]] | None = None
+    easy: Float[Tensor, "k 3 l l"] | None = None
+
+
+NO_AIDS = Aids()
 
 
 @dataclass(frozen=True)
@@ -109,13 +127,14 @@ class Descent:
         slots: int,
         low: int,
         batch: int | None = None,
-        levels: Sequence[Level] = (),
+        aids: Aids = NO_AIDS,
     ) -> None:
         self.generator, self.degrade, self.config = generator, degrade, config
         self.prior = prior or LatentPrior.fit(generator)
         self.batch = batch or usual_batch(generator)
-        self.sketch = levels[0] if levels and config.coarse else None
-        self.levels = [level for level in levels if level.descend and config.coarse]
+        self.sketch = aids.levels[0] if aids.levels else None
+        self.levels = [level for level in aids.levels if level.descend]
+        self.easy = aids.easy
         self.device = generator.device
 
         def of(value: float, *shape: int) -> Tensor:
@@ -132,8 +151,14 @@ class Descent:
         self.optimiser: SphericalAdam | SphericalLBFGS
         if config.optimiser == "adam":
             self.optimiser = SphericalAdam(point, config.lr, config.steps)
-        else:
+        elif aids.scale is None:
             self.optimiser = SphericalLBFGS(point)
+        else:
+            latent, inputs = aids.scale
+            scale = [
+                factor.expand(x.shape[1:]) for factor, x in zip(inputs, point[1:], strict=False)
+            ]
+            self.optimiser = SphericalLBFGS(point, [latent, *scale])
         self.rngs = [torch.Generator() for _ in range(slots)]
         self.began = [-math.inf] * slots
         self.target = of(0.0, 3, low, low)
@@ -338,9 +363,8 @@ class Descent:
         images = level.coarse.draw(self.generator, self.prior.to_w(point[0]), noise)
         low = level.degrade((images + 1) / 2)
         offset = (self.plain[part] - low).detach() if first else self.offset[part]
-        error = squared_error(low + offset, self.target[part])
-        loss, gradients = self._loss(error, floor, point)
-        return [offset, error.detach(), loss, *gradients]
+        error, loss, gradients = self._loss(low + offset, self.target[part], floor, point)
+        return [offset, error, loss, *gradients]
 
     def _descend(self, index: Int[Tensor, " k"]) -> None:
         """Judge the generator's own picture at the point, with gradients, and move on."""
@@ -350,9 +374,10 @@ class Descent:
             here = [x.detach()[part].requires_grad_() for x in point]
             noise = [*here[1:], *(x[part] for x in self.fixed)]
             images = (self.generator.synthesis(self.prior.to_w(here[0]), noise) + 1) / 2
-            error = squared_error(self.degrade(images), self.target[part])
+            # Colours out of range count as they will be saved, though not so in the paper.
+            counted = images if self.config.optimiser == "adam" else images.clamp(0, 1)
             floor = self.config.goal * self.config.tolerance
-            loss, gradients = self._loss(error, floor, here)
+            _, loss, gradients = self._loss(self.degrade(counted), self.target[part], floor, here)
             return [images.detach(), loss, *gradients]
 
         images, loss, *gradients = self._in_batches(draw, index)
@@ -363,12 +388,25 @@ class Descent:
         self._move(index, loss, gradients)
 
     def _loss(
-        self, error: Float[Tensor, " b"], floor: float, point: list[Tensor]
-    ) -> tuple[Float[Tensor, " b"], list[Tensor]]:
-        """What is minimised, and its gradients by the point."""
-        loss = 100 * error.clamp_min(floor) + self.config.geocross * geocross(point[0])
+        self,
+        low: Float[Tensor, "b 3 l l"],
+        target: Float[Tensor, "b 3 l l"],
+        floor: float,
+        point: list[Tensor],
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
+        """The error, what is minimised, and its gradients by the point.
+
+        An error below the floor has no gradient, so that GEOCROSS alone goes on.
+        """
+        error = squared_error(low, target)
+        if self.easy is None:
+            counted = error.clamp_min(floor)
+        else:
+            weighted = weighted_error(low, target, self.easy)
+            counted = torch.where(error > floor, weighted, weighted.detach())
+        loss = 100 * counted + self.config.geocross * geocross(point[0])
         gradients = torch.autograd.grad(loss.sum(), point, materialize_grads=True)
-        return loss.detach(), list(gradients)
+        return error.detach(), loss.detach(), list(gradients)
 
     @torch.no_grad()
     def _judge(self, index: Int[Tensor, " k"]) -> None:

@@ -68,6 +68,15 @@ class LatentPrior:
         """The nearest point of the sphere that the latents of a layer live on."""
         return to_sphere(v, math.sqrt(v.shape[-1]))
 
+    def samples(self, generator: Generator, count: int) -> Float[Tensor, "n L w_dim"]:
+        """Latents v as a search meets them, from a fixed seed: the layers part more and more."""
+        rng = torch.Generator().manual_seed(0)
+        z = torch.randn(count, generator.z_dim, generator=rng).to(generator.device)
+        v = self.from_w(generator.mapping(z))[:, None]
+        apart = torch.randn(count, generator.num_layers, generator.w_dim, generator=rng)
+        spread = torch.linspace(0, 1, count)[:, None, None] * apart
+        return self.on_sphere(v + spread.to(v.device))
+
 
 def to_sphere(x: Tensor, radius: float | Tensor, dims: tuple[int, ...] | int = -1) -> Tensor:
     """Scale x to the given Euclidean norm over `dims`."""

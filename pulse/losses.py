@@ -17,6 +17,19 @@ def squared_error(
     return difference.square().mean((1, 2, 3)) / known.float().mean((-3, -2, -1))
 
 
+def weighted_error(
+    low: Float[Tensor, "b 3 l l"],
+    target: Float[Tensor, "... 3 l l"],
+    easy: Float[Tensor, "k 3 l l"],
+) -> Float[Tensor, " b"]:
+    """`squared_error` with less weight on what is easy to mend, see `pulse.curvature`."""
+    known = ~target.isnan()
+    difference = torch.where(known, low - target, 0.0)
+    counted = difference.square().sum((1, 2, 3))
+    counted = counted - (difference.flatten(1) @ easy.flatten(1).T).square().sum(1)
+    return counted / known.sum((-3, -2, -1))
+
+
 def geocross(v: Float[Tensor, "b L d"]) -> Float[Tensor, " b"]:
     """GEOCROSS: how far the L latents of a candidate are from each other along the sphere.
 

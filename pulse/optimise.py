@@ -82,10 +82,11 @@ def linear1cycledrop(progress: float) -> float:
 class SphericalLBFGS:
     """Limited-memory BFGS (Nocedal and Wright, algorithm 7.4) on spheres.
 
-    Each candidate has its own history and its own step length. A step that does not bring its loss
-    down enough (Armijo's condition) is taken back and tried shorter, which costs that candidate one
-    judgement. Differences of points and gradients are carried from tangent plane to tangent plane
-    unchanged, which is right to first order.
+    The first guess of the inverse Hessian is `scale` on its diagonal, times a number that follows
+    the newest step. Each candidate has its own history and its own step length. A step that does
+    not bring its loss down enough (Armijo's condition) is taken back and tried shorter, which costs
+    that candidate one judgement. Differences of points and gradients are carried from tangent plane
+    to tangent plane unchanged, which is right to first order.
     """
 
     HISTORY = 64
@@ -95,8 +96,11 @@ class SphericalLBFGS:
     """Bound on any step, likewise."""
     ARMIJO = 1e-4
 
-    def __init__(self, point: list[Tensor]) -> None:
+    def __init__(self, point: list[Tensor], scale: list[Tensor] | None = None) -> None:
+        """Begin at points; a scale has the shape that one candidate's have, None is ones."""
         self._spheres = _Spheres(point)
+        scale = scale or [torch.ones_like(x[0]) for x in point]
+        self._scale = torch.cat([x.flatten() for x in scale])
         self._shapes = [x.shape[1:] for x in point]
         self._trial = _flat(point)
         count = len(self._trial)
@@ -157,6 +161,10 @@ class SphericalLBFGS:
         self._gradient = torch.where(moved[:, None], gradient, self._gradient)
         for row in torch.nonzero(moved).flatten().tolist():
             self._direction[row] = self._downhill(row)
+        # The scale leads off the spheres. Only who moved is led back: others keep every bit.
+        base = self._unflat(self._base)
+        tangent = _flat(self._spheres.tangent(base, self._unflat(self._direction)))
+        self._direction = torch.where(moved[:, None], tangent, self._direction)
         self._fresh = self._fresh & ~active
         trial = self._base + self._length[:, None] * self._direction
         trial = _flat(self._spheres.project(self._unflat(trial)))
@@ -179,26 +187,25 @@ class SphericalLBFGS:
 
         In the compact form (Byrd, Nocedal and Schnabel 1994, equation 3.1), which is the two-loop
         recursion in a few products of matrices: with R the upper triangle of S^T Y, D its diagonal,
-        and gamma <s, y> / <y, y> of the newest pair,
-        H g = gamma g + S R^-T ((D + gamma Y^T Y) R^-1 S^T g - gamma Y^T g) - gamma Y R^-1 S^T g.
+        B the scale, and gamma <s, y> / <y, B y> of the newest pair, H g = gamma B g
+        + S R^-T ((D + gamma Y^T B Y) R^-1 S^T g - gamma Y^T B g) - gamma B Y R^-1 S^T g.
         One candidate at a time, so that rounding does not depend on how many there are.
         """
         gradient, base, pairs = self._gradient[row], self._base[row], self._pairs[row]
+        scaled = self._scale * gradient
         if pairs == 0:
-            h = gradient * (self.FIRST * self._norm(base) / self._norm(gradient))
+            h = scaled * (self.FIRST * self._norm(base) / self._norm(scaled))
         else:
             s, y = self._s[row, :pairs], self._y[row, :pairs]
-            sy, yy = (s @ y.T).cpu().double(), (y @ y.T).cpu().double()  # MPS has no float64.
-            s_g, y_g = (s @ gradient).cpu().double(), (y @ gradient).cpu().double()
+            by = self._scale * y
+            sy, yy = (s @ y.T).cpu().double(), (by @ y.T).cpu().double()  # MPS has no float64.
+            s_g, y_g = (s @ gradient).cpu().double(), (by @ gradient).cpu().double()
             gamma = sy[-1, -1] / yy[-1, -1]
             r = sy.triu()
             a = torch.linalg.solve_triangular(r, s_g[:, None], upper=True)
             b = sy.diag()[:, None] * a + gamma * (yy @ a - y_g[:, None])
             b = torch.linalg.solve_triangular(r.T, b, upper=False)
-            h = (
-                gamma.to(gradient) * (gradient - a[:, 0].to(gradient) @ y)
-                + b[:, 0].to(gradient) @ s
-            )
+            h = gamma.to(gradient) * (scaled - a[:, 0].to(gradient) @ by) + b[:, 0].to(gradient) @ s
         return -h * (self.LONGEST * self._norm(base) / self._norm(h)).clamp_max(1)
 
     @staticmethod

@@ -40,6 +40,8 @@ class SearchConfig:
             every layer at a point of its own as the paper does.
         goal: share of the tolerance below which the error counts no more.
         stop: whether a candidate that reaches the goal is done; else all steps are taken.
+        precondition: whether each latent moves as suits its usual influence on the small picture.
+        whiten: whether errors that are easy to mend count less while the search goes on.
         coarse: whether early layers stand in for the whole generator where they can.
         exact: whether candidates that match are at last changed by the little that makes them match
             exactly, see `pulse.exact`.
@@ -56,6 +58,8 @@ class SearchConfig:
     draws: int = 64
     goal: float = 0.3
     stop: bool = True
+    precondition: bool = True
+    whiten: bool = True
     coarse: bool = True
     exact: bool = True
     time_limit: float | None = None
@@ -83,6 +87,14 @@ class SearchConfig:
 
 
 PAPER = SearchConfig(
-    optimiser="adam", geocross=0.05, draws=0, goal=1.0, stop=False, coarse=False, exact=False
+    optimiser="adam",
+    geocross=0.05,
+    draws=0,
+    goal=1.0,
+    stop=False,
+    precondition=False,
+    whiten=False,
+    coarse=False,
+    exact=False,
 )
 PRESETS = {"default": SearchConfig(), "paper": PAPER}

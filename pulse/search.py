@@ -16,13 +16,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pulse.descent import Degradation, Descent, Level, State, joined, usual_batch
+from pulse.degrade import Degradation
+from pulse.descent import NO_AIDS, Aids, Descent, Level, State, joined, usual_batch
 from pulse.latent import LatentPrior
 from pulse.recipe import PAPER, PRESETS, SearchConfig, Status
 from stylegan import Generator
 
 __all__ = [
-    "PAPER", "PRESETS", "Job", "Level", "SearchConfig", "State", "Status", "search", "search_many",
+    "PAPER", "PRESETS", "Aids", "Job", "Level", "SearchConfig", "State", "Status", "search",
+    "search_many",
 ]  # fmt: skip
 
 
@@ -34,7 +36,7 @@ def search(
     config: SearchConfig | None = None,
     prior: LatentPrior | None = None,
     batch: int | None = None,
-    levels: Sequence[Level] = (),
+    aids: Aids = NO_AIDS,
 ) -> Iterator[State]:
     """Search for pictures that `degrade` turns into the target, one per seed.
 
@@ -49,8 +51,7 @@ def search(
         prior: of the generator, if it was fitted before.
         batch: candidates drawn at once; None is `usual_batch`. Where memory does not hold so many,
             fewer are drawn at once.
-        levels: coarse stand-ins for the generator and `degrade`, cheapest first, that are searched
-            on as long as they help.
+        aids: what is known of the generator and `degrade` beforehand.
 
     Raises:
         MemoryError: there is too little memory for one candidate.
@@ -60,9 +61,7 @@ def search(
     """
     config = config or SearchConfig()
     target = target.to(generator.device).expand(len(seeds), *target.shape[-3:])
-    descent = Descent(
-        generator, prior, degrade, config, len(seeds), target.shape[-1], batch, levels
-    )
+    descent = Descent(generator, prior, degrade, config, len(seeds), target.shape[-1], batch, aids)
     everyone = torch.ones(len(seeds), dtype=torch.bool, device=generator.device)
     descent.start(everyone, target, seeds)
     yield descent.state(everyone)
@@ -87,7 +86,7 @@ def search_many(
     config: SearchConfig | None = None,
     prior: LatentPrior | None = None,
     batch: int | None = None,
-    levels: Sequence[Level] = (),
+    aids: Aids = NO_AIDS,
 ) -> Iterator[tuple[int, State, float]]:
     """Search for many targets of `low` x `low` pixels, whose candidates share the batches.
 
@@ -101,7 +100,7 @@ def search_many(
     config = config or SearchConfig()
     batch = batch or usual_batch(generator)
     slots = 2 * batch  # So that what is done does not leave places in the batch open.
-    descent = Descent(generator, prior, degrade, config, slots, low, batch, levels)
+    descent = Descent(generator, prior, degrade, config, slots, low, batch, aids)
     numbered = enumerate(jobs)
     waiting: deque[tuple[int, int, Job]] = deque()
     held: list[tuple[int, int] | None] = [None] * slots  # Job and candidate of each slot.

@@ -18,13 +18,14 @@ from torch import Tensor
 
 import stylegan
 from pulse.coarse import Coarse, saves_steps, useful_sizes
+from pulse.curvature import Curvature
 from pulse.degrade import DegradeConfig
 from pulse.exact import back_project
 from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
 from pulse.images import InputError, Picture, to_tensor
 from pulse.latent import LatentPrior
 from pulse.losses import squared_error
-from pulse.search import Job, Level, SearchConfig, State, Status, search, search_many
+from pulse.search import Aids, Job, Level, SearchConfig, State, Status, search, search_many
 from stylegan import Generator
 
 LR_SIZE = 16
@@ -189,6 +190,7 @@ class Upscaler:
         self.generator, self.name, self.sha256 = generator, name, sha256
         self.prior = prior or LatentPrior.fit(generator)
         self._coarse: dict[tuple[int, ...], list[Coarse]] = {}
+        self._curvature: Curvature | None = None
 
     @classmethod
     def load(
@@ -221,10 +223,10 @@ class Upscaler:
         """
         low, how = face.low, config.search.with_noise(face.degrade.noise)
         degrade = face.degrade.operator(self.generator.resolution, low.shape[-1])
-        levels = self.levels(face) if how.coarse else ()
+        aids = self.aids(face, how)
         state: State | None = None
         for state in search(
-            self.generator, low, config.seeds, degrade, how, self.prior, batch, levels
+            self.generator, low, config.seeds, degrade, how, self.prior, batch, aids
         ):
             yield state
         assert state is not None
@@ -284,7 +286,7 @@ class Upscaler:
                 kind.search,
                 self.prior,
                 batch,
-                self.levels(first) if kind.search.coarse else (),
+                self.aids(first, kind.search),
             )
             for index, state, seconds in found:
                 number, face = running.pop(index)
@@ -308,8 +310,21 @@ class Upscaler:
             exact[matched] = squared_error(low[matched], target)
         return replace(state, images=images, low=low, exact=exact)
 
-    def levels(self, face: Face) -> list[Level]:
-        """The generator's coarse stand-ins for that face."""
+    def aids(self, face: Face, config: SearchConfig) -> Aids:
+        """What is known of the generator that helps such a search, worked out once and kept."""
+        levels = self._levels(face) if config.coarse else ()
+        if not (config.precondition or config.whiten):
+            return Aids(levels)
+        if self._curvature is None:
+            self._curvature = Curvature.cached(self.generator, self.prior, self.sha256)
+        known, size = self._curvature, face.low.shape[-1]
+        side = known.pictures.shape[-1]
+        easy = None
+        if config.whiten and size <= side:  # Larger small pictures are not known that well.
+            easy = known.easy(face.degrade.operator(side, size))
+        return Aids(levels, known.scale() if config.precondition else None, easy)
+
+    def _levels(self, face: Face) -> list[Level]:
         size = face.low.shape[-1]
         sides = useful_sizes(self.generator, size)
         if not sides:

@@ -1,8 +1,12 @@
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from pulse.search import SearchConfig
+from pulse.upscale import Face, Upscaler
 from stylegan import Generator
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 
@@ -14,10 +18,23 @@ def _same_start() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is worked out once for the embedded generator, so that not every test does it again."""
+    folder = tmp_path_factory.mktemp("fitted") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULSE_HOME", str(folder))
+        Upscaler.load().aids(Face(0, torch.zeros(3, 16, 16)), SearchConfig())
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, fitted: Path
+) -> Path:
     """A cache folder of the test's own, for the commands that it starts as well."""
     folder = tmp_path_factory.mktemp("home") / "cache"
+    shutil.copytree(fitted, folder, copy_function=os.link)
     monkeypatch.setenv("PULSE_HOME", str(folder))
     monkeypatch.delenv("PULSE_MIRROR", raising=False)
     return folder

@@ -12,9 +12,10 @@ PACKAGES = ("pulse", "stylegan", "align")
 MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
 ORDER = (
     "__init__", "images", "framing", "jpeg", "degrade", "exact", "cache", "latent", "losses",
-    "chunks", "coarse", "recipe", "optimise", "descent", "search", "upscale", "results", "web",
-    "view", "page", "outputs", "settings", "storage", "inputs", "manifest", "sheet", "batch",
-    "cluster", "options", "models_cli", "align_cli", "web_cli", "batch_cli", "cli", "__main__",
+    "chunks", "coarse", "curvature", "recipe", "optimise", "descent", "search", "upscale",
+    "results", "web", "view", "page", "outputs", "settings", "storage", "inputs", "manifest",
+    "sheet", "batch", "cluster", "options", "models_cli", "align_cli", "web_cli", "batch_cli",
+    "cli", "__main__",
 )  # fmt: skip
 
 

@@ -99,6 +99,32 @@ def test_curvature_pays() -> None:
     assert (reached - converged < 0.1 * (by_adam - converged)).all()
 
 
+def test_a_scale_that_fits_saves_steps() -> None:
+    """The inverse of the quadratic's diagonal, bounded as `pulse.curvature` bounds it."""
+    start, far = problem(4)
+    goal = [x + 0.5 * y for x, y in zip(start, far, strict=True)]  # So that the spheres are flat.
+    diagonal = torch.linspace(0.1, 3, 32).square()
+    latent = 1 / (diagonal / diagonal.mean() + 0.1)
+    scale = [latent.expand(4, 32), (1 / (1 / diagonal.mean() + 0.1)).expand(1, 4, 4)]
+    plain, scaled = SphericalLBFGS(start), SphericalLBFGS(start, scale)
+    converged = descend(SphericalLBFGS(start), goal, 400)
+    by_plain = descend(plain, goal, 12) - converged
+    by_scaled = descend(scaled, goal, 12) - converged
+    assert (by_scaled < 0.5 * by_plain).all()
+    for x, first in zip(scaled.point, start, strict=True):
+        dims = tuple(range(2, x.ndim))
+        torch.testing.assert_close(x.square().sum(dims), first.square().sum(dims))
+
+
+def test_a_scale_of_ones_changes_nothing() -> None:
+    start, goal = problem(2)
+    plain, same = (
+        SphericalLBFGS(start),
+        SphericalLBFGS(start, [torch.ones_like(x[0]) for x in start]),
+    )
+    assert torch.equal(descend(plain, goal, 20), descend(same, goal, 20))
+
+
 def test_lbfgs_survives_nonfinite_losses() -> None:
     """A trial that overflows is taken back and tried shorter."""
     start, goal = problem(2)

@@ -17,6 +17,7 @@ from pulse.losses import squared_error
 from pulse.search import (
     PAPER,
     PRESETS,
+    Aids,
     Job,
     Level,
     SearchConfig,
@@ -259,7 +260,7 @@ def test_coarse_levels_save_passes_of_the_whole(tiny: Generator) -> None:
 
     def run(levels: list[Level]) -> tuple[State, Counting]:
         counting = Counting(tiny)
-        state = last(counting, target, [0, 1], degrade, config, None, 1, levels)
+        state = last(counting, target, [0, 1], degrade, config, None, 1, Aids(levels))
         return state, counting
 
     plain, all_whole = run([])
@@ -279,7 +280,9 @@ def test_a_coarse_level_that_misleads_is_left(tiny: Generator) -> None:
     (level,) = levels_of(tiny, 8, [16])
     wrong = replace(level.coarse, weight=-3 * level.coarse.weight)
     config = SearchConfig(steps=80, tolerance=2e-3)
-    misled = last(tiny, target, [0, 1], degrade, config, None, None, [replace(level, coarse=wrong)])
+    misled = last(
+        tiny, target, [0, 1], degrade, config, None, None, Aids([replace(level, coarse=wrong)])
+    )
     assert misled.status == (Status.FOUND,) * 2
 
 
@@ -288,19 +291,19 @@ def test_candidates_of_many_targets_become_what_they_would_alone(
     sizes: list[int], tiny: Generator
 ) -> None:
     """To the last bit on a CPU, though those that are done give their places to others."""
-    degrade, levels = Bicubic(32, 4), levels_of(tiny, 4, sizes)
+    degrade, aids = Bicubic(32, 4), Aids(levels_of(tiny, 4, sizes))
     config = SearchConfig(steps=25, tolerance=0.02)
     targets = [face(tiny, 4, seed) for seed in range(5)]
     jobs = [Job(target, [7, 8, 9]) for target in targets]
     prior = LatentPrior.fit(tiny)
     found = {
         number: state
-        for number, state, _ in search_many(tiny, iter(jobs), 4, degrade, config, prior, 2, levels)
+        for number, state, _ in search_many(tiny, iter(jobs), 4, degrade, config, prior, 2, aids)
     }
     assert sorted(found) == [0, 1, 2, 3, 4]
     assert len({state.step for state in found.values()}) > 1  # They end at different times.
     for number, target in enumerate(targets):
-        alone = last(tiny, target, [7, 8, 9], degrade, config, prior, 2, levels)
+        alone = last(tiny, target, [7, 8, 9], degrade, config, prior, 2, aids)
         assert torch.equal(found[number].images, alone.images)
         assert torch.equal(found[number].best, alone.best)
         assert found[number].status == alone.status
