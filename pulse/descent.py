@@ -195,8 +195,9 @@ class Descent:
         going = ~self.overflowed
         matched = self.best <= config.tolerance
         if config.stop:
-            # What matches is brought nearer as long as that is cheap.
-            costly = self.level == len(self.levels) if self.levels else torch.zeros_like(matched)
+            # What matches is brought nearer as long as that is cheap: always by a small generator,
+            # by a large one only with its earliest layers.
+            costly = self.level > 0
             going = going & (self.best > config.goal * config.tolerance) & ~(matched & costly)
         if config.time_limit is None:
             return going & (self.taken < config.steps)

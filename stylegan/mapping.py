@@ -78,9 +78,13 @@ class MappedGenerator(nn.Module):
     def mapping(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
         return self.mapping_network(z)
 
-    def precision_at(self, side: float) -> torch.dtype:
-        """Type of the feature maps of that side."""
-        return self.precision if side * 2**HALF_SIZES > self.resolution else torch.float32
+    def precision_at(self, side: float, drawn: int) -> torch.dtype:
+        """Type of the feature maps of that side on the way to maps of side `drawn`.
+
+        Where the way ends early, at what only stands in for the picture, the largest sizes are
+        those of that way.
+        """
+        return self.precision if side * 2**HALF_SIZES > drawn else torch.float32
 
     def check(self, ws: Tensor, size: int | None = None) -> None:
         """Raise a ValueError that says what is expected, unless ws is [batch, L, w_dim].

@@ -150,7 +150,7 @@ class StyleGAN1(MappedGenerator):
         x = self.const.expand(len(ws), -1, -1, -1).to(memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers[: 2 * self.feature_sizes.index(size) + 2]):
             assert isinstance(layer, Layer)
-            x = x.to(self.precision_at(layer.noise.shape[-1]))
+            x = x.to(self.precision_at(layer.noise.shape[-1], size))
             x = layer(x, ws[:, index], noise_of(noise, index, layer.noise))
         return x
 

@@ -232,7 +232,7 @@ class StyleGAN2(MappedGenerator):
         index = 0
         for side, block in zip(self.feature_sizes, self.blocks, strict=True):
             assert isinstance(block, Block)
-            x = x.to(self.precision_at(side))
+            x = x.to(self.precision_at(side, size))
             around = None if block.shortcut is None else block.shortcut(x)
             for conv in block.convs:
                 assert isinstance(conv, StyledConv)

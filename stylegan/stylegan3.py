@@ -215,7 +215,9 @@ class StyleGAN3(MappedGenerator):
         """What comes out of the first so many layers."""
         x = self.input(ws[:, 0]).to(memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers[:layers]):
-            x = layer(x.to(self.precision_at(self._rates[index])), ws[:, index + 1])
+            x = layer(
+                x.to(self.precision_at(self._rates[index], self.resolution)), ws[:, index + 1]
+            )
         return x
 
 
