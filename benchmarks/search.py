@@ -92,13 +92,15 @@ class Row:
     passes: float
     seconds: float
 
-    HEAD: ClassVar[str] = "faces  cands.  1e-4   found    at last  score share apart passes s/found"
+    HEAD: ClassVar[str] = "faces  cands.  1e-4   found   at last score share apart passes s/found"
 
     def __str__(self) -> str:
+        nothing = np.isnan(self.found)
+        found = f"{'-':>7} {'-':>9}" if nothing else f"{self.found:5.2f}e-3 {self.exact:9.1e}"
+        cost = f"{'-':>6} {'-':>7}" if nothing else f"{self.passes:6.1f} {self.seconds:7.2f}"
         return (
-            f"{self.faces:6.1%} {self.candidates:6.1%} {self.close:5.1%} {self.found:5.2f}e-3 "
-            f"{self.exact:7.1e} {self.score:5.2f} {self.share:5.3f} {self.apart:5.2f} "
-            f"{self.passes:6.1f} {self.seconds:7.2f}"
+            f"{self.faces:6.1%} {self.candidates:6.1%} {self.close:5.1%} {found} "
+            f"{self.score:5.2f} {self.share:5.3f} {self.apart:5.2f} {cost}"
         )
 
 
