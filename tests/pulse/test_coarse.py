@@ -28,7 +28,7 @@ def test_it_tells_most_of_the_small_picture(size: int) -> None:
 def test_the_maps_are_kept(tiny: Generator, home: Path) -> None:
     prior = LatentPrior.fit(tiny, 1000)
     fitted = Coarse.cached(tiny, prior, "abc", [8, 16])
-    assert [path.name for path in (home / "coarse").iterdir()] == ["abc-8-16.safetensors"]
+    assert (home / "coarse" / "abc-8-16.safetensors").is_file()
     tiny.synthesis = None  # type: ignore[method-assign]  # It is not asked again.
     kept = Coarse.cached(tiny, prior, "abc", [8, 16])
     for one, same in zip(fitted, kept, strict=True):
