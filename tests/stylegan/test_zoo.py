@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,6 +220,7 @@ def test_a_full_disk(model: Model) -> None:
 
 
 def test_a_cache_that_cannot_be_made(model: Model, home: Path) -> None:
+    shutil.rmtree(home)
     home.write_text("a file")
     assert not is_here(model)
     with pytest.raises(CheckpointError, match=f"{home}.*PULSE_HOME"):
