@@ -41,6 +41,13 @@ def home(
 
 
 @pytest.fixture
+def bare_home(home: Path) -> Path:
+    """A cache folder in which nothing is kept yet, and which is not there itself."""
+    shutil.rmtree(home)
+    return home
+
+
+@pytest.fixture
 def shared() -> Path:
     """The folder of data that is measured with but never shipped."""
     if not SHARED.is_dir():

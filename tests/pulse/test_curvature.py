@@ -84,9 +84,10 @@ def test_unknown_pixels_do_not_count(tiny: Generator, prior: LatentPrior) -> Non
     assert torch.equal(weighted_error(low, target, easy), weighted_error(other, target, easy))
 
 
-def test_it_is_kept(tiny: Generator, prior: LatentPrior, home: Path) -> None:
+def test_it_is_kept(tiny: Generator, prior: LatentPrior, bare_home: Path) -> None:
     made = Curvature.cached(tiny, prior, "abc")
-    assert (home / "curvature" / "abc.safetensors").is_file()
+    files = [path.name for path in (bare_home / "curvature").iterdir()]
+    assert files == ["abc.safetensors"]
     again = Curvature.cached(tiny, replace(prior, mean=prior.mean + 1), "abc")  # Not fitted again.
     assert torch.equal(again.latent, made.latent)
     torch.testing.assert_close(again.pictures, made.pictures, rtol=1e-3, atol=1e-3)

@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import pytest
@@ -69,9 +68,10 @@ def test_draws_lie_in_the_range_of_each_family_s_mapping(family: str, shared: Pa
         assert -w.quantile(0.01) < 0.5 * w.quantile(0.99)
 
 
-def test_the_fit_is_kept(tiny: Generator, home: Path) -> None:
+def test_the_fit_is_kept(tiny: Generator, bare_home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
-    assert (home / "priors" / "abc.safetensors").is_file()
+    files = [path.name for path in (bare_home / "priors").iterdir()]
+    assert files == ["abc.safetensors"]
     tiny.mapping = None  # type: ignore[method-assign]  # It is not asked again.
     kept = LatentPrior.cached(tiny, "abc")
     assert torch.equal(kept.mean, fitted.mean)
@@ -84,7 +84,7 @@ def test_a_damaged_fit_is_made_anew(tiny: Generator, home: Path) -> None:
     assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
 
 
-def test_where_nothing_can_be_kept(tiny: Generator, home: Path) -> None:
-    shutil.rmtree(home / "priors")
-    (home / "priors").write_text("a file where the folder should be")
+def test_where_nothing_can_be_kept(tiny: Generator, bare_home: Path) -> None:
+    bare_home.mkdir()
+    (bare_home / "priors").write_text("a file where the folder should be")
     assert LatentPrior.cached(tiny, "abc").mean.shape == (tiny.w_dim,)

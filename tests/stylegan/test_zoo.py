@@ -1,5 +1,4 @@
 import hashlib
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,11 +218,10 @@ def test_a_full_disk(model: Model) -> None:
         fetch(model)
 
 
-def test_a_cache_that_cannot_be_made(model: Model, home: Path) -> None:
-    shutil.rmtree(home)
-    home.write_text("a file")
+def test_a_cache_that_cannot_be_made(model: Model, bare_home: Path) -> None:
+    bare_home.write_text("a file")
     assert not is_here(model)
-    with pytest.raises(CheckpointError, match=f"{home}.*PULSE_HOME"):
+    with pytest.raises(CheckpointError, match=f"{bare_home}.*PULSE_HOME"):
         fetch(model)
 
 
