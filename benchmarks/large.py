@@ -16,16 +16,15 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 import typer
-from search import Counting, targets
+from search import count_passes, targets
 
 import stylegan
 from pulse.recipe import PAPER, SearchConfig
 from pulse.upscale import Face, UpscaleConfig, Upscaler
-from stylegan import zoo
 from stylegan.checkpoints import save
 from stylegan.memory import keep_freed_memory
 from stylegan.stylegan2 import Block, StyledConv, StyleGAN2
@@ -85,13 +84,9 @@ def main(
         path = Path(folder) / "grown.safetensors"
         save(grown(small), path)
         upscaler = Upscaler.load(str(path))
-        assert upscaler.sha256 == zoo.identity(path)
-    print(f"precision {getattr(upscaler.generator, 'precision', None)}", flush=True)
-    counting = Counting(upscaler.generator)
-    counted = Upscaler(
-        cast(stylegan.Generator, counting), upscaler.name, upscaler.sha256, upscaler.prior
-    )
-    low = targets(data, max(faces, 2), 0)["AI-made"][:faces]
+    print(f"precision {upscaler.generator.precision}", flush=True)
+    counted, counting = count_passes(upscaler)
+    low = targets(data, faces, 0)["AI-made"]
     start = time.perf_counter()
     counted.aids(Face(0, low[0]), SearchConfig())
     print(f"fitting maps and curvature, once for a generator: {time.perf_counter() - start:.1f} s")

@@ -65,6 +65,13 @@ class Counting:
         return self._inner.synthesis(ws, noise)
 
 
+def count_passes(upscaler: Upscaler) -> tuple[Upscaler, Counting]:
+    """The same, and where its generator counts."""
+    counting = Counting(upscaler.generator)
+    generator = cast(stylegan.Generator, counting)
+    return Upscaler(generator, upscaler.name, upscaler.sha256, upscaler.prior), counting
+
+
 @dataclass(frozen=True)
 class Row:
     """One variant on one set of faces; errors in thousandths.
@@ -127,10 +134,7 @@ def measure(
     batch: int | None,
 ) -> tuple[Row, list[Tensor]]:
     """Search for all faces; the table's row and, for a look, all pictures."""
-    counting = Counting(upscaler.generator)
-    counted = Upscaler(
-        cast(stylegan.Generator, counting), upscaler.name, upscaler.sha256, upscaler.prior
-    )
+    counted, counting = count_passes(upscaler)
     how = UpscaleConfig(candidates, search=config)
     states: list[State] = []
     start = time.perf_counter()
