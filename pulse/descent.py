@@ -49,6 +49,9 @@ class Level:
 class Aids:
     """What is known of a generator beforehand and makes a search shorter.
 
+    What is given is used; `SearchConfig.coarse`, `precondition` and `whiten` tell
+    `pulse.upscale.Upscaler.aids` what to give.
+
     Attributes:
         levels: coarse stand-ins for the generator and its degradation, cheapest first.
         scale: how far latents [L, w_dim] and noise inputs [N] move for the same slope; None is
