@@ -18,13 +18,15 @@ from pulse.latent import LatentPrior, to_sphere
 from pulse.losses import geocross, squared_error, weighted_error
 from pulse.optimise import SphericalAdam, SphericalLBFGS
 from pulse.recipe import SearchConfig, Status
-from stylegan import Generator
+from stylegan import Generator, Noise
 
-COARSE_STEPS = 20
+RACERS, RACE_STEPS = 4, 8
+"""Of how many starts the best is taken, and after how many coarse steps."""
+COARSE_STEPS = 12
 """Judgements of the coarse picture between two of the real one."""
 ENOUGH = 0.1
 """Share of its error that a candidate keeps at least between two judgements of the real picture."""
-WORTH = 0.93
+WORTH = 0.85
 """What is left of the error after that has to be less, or the next finer level follows,"""
 FINER = 0.65
 """or this where that is a coarse one, too, which costs little more."""
@@ -43,6 +45,11 @@ class Level:
     coarse: Coarse
     degrade: Degradation
     descend: bool = True
+
+    def low(self, generator: Generator, ws: Tensor, noise: Noise) -> Float[Tensor, "b 3 l l"]:
+        """About what the generator's picture, with its colours cut to [0, 1], is downscaled to."""
+        images = (self.coarse.draw(generator, ws, noise) + 1) / 2
+        return self.degrade(images.clamp(0, 1))
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,8 @@ class Descent:
         self.batch = batch or usual_batch(generator)
         self.sketch = aids.levels[0] if aids.levels else None
         self.levels = [level for level in aids.levels if level.descend]
-        self.easy = aids.easy
+        self.easy, self.scale = aids.easy, None
+        self.coarse_floor = 0.5 * config.goal * config.tolerance  # Leaves room for what is lacking.
         self.device = generator.device
 
         def of(value: float, *shape: int) -> Tensor:
@@ -154,14 +162,12 @@ class Descent:
         self.optimiser: SphericalAdam | SphericalLBFGS
         if config.optimiser == "adam":
             self.optimiser = SphericalAdam(point, config.lr, config.steps)
-        elif aids.scale is None:
-            self.optimiser = SphericalLBFGS(point)
         else:
-            latent, inputs = aids.scale
-            scale = [
-                factor.expand(x.shape[1:]) for factor, x in zip(inputs, point[1:], strict=False)
-            ]
-            self.optimiser = SphericalLBFGS(point, [latent, *scale])
+            if aids.scale is not None:
+                latent, inputs = aids.scale
+                pairs = zip(inputs, point[1:], strict=False)
+                self.scale = [latent, *(factor.expand(x.shape[1:]) for factor, x in pairs)]
+            self.optimiser = SphericalLBFGS(point, self.scale)
         self.rngs = [torch.Generator() for _ in range(slots)]
         self.began = [-math.inf] * slots
         self.target = of(0.0, 3, low, low)
@@ -285,10 +291,40 @@ class Descent:
         layers, draws = generator.num_layers, self.config.draws
         if draws == 0:
             v = torch.randn(layers, generator.w_dim, generator=rng).to(self.device)
-        else:
-            z = torch.randn(draws, generator.z_dim, generator=rng).to(self.device)
-            v = self._nearest(z, noise, self.target[slot]).expand(layers, -1)
-        return self.prior.on_sphere(v), noise
+            return self.prior.on_sphere(v), noise
+        z = torch.randn(draws, generator.z_dim, generator=rng).to(self.device)
+        nearest = self._nearest(z, noise, self.target[slot])[:, None].expand(-1, layers, -1)
+        if not self.levels:
+            return self.prior.on_sphere(nearest[0]), noise
+        return self._raced(self.prior.on_sphere(nearest[:RACERS]), noise, self.target[slot]), noise
+
+    def _raced(
+        self,
+        v: Float[Tensor, "k L w_dim"],
+        noise: list[Float[Tensor, "1 h w"]],
+        target: Float[Tensor, "3 l l"],
+    ) -> Float[Tensor, "L w_dim"]:
+        """Where a few coarse steps lead, from that one of the starts from which they lead nearest.
+
+        They cost little, and from some starts all that follows would take many times as long.
+        """
+        count = len(v)
+        optimiser = SphericalLBFGS([v], None if self.scale is None else self.scale[:1])
+        noise, target = (
+            [x.expand(count, -1, -1, -1) for x in noise],
+            target.expand(count, -1, -1, -1),
+        )
+        everyone = torch.ones(count, dtype=torch.bool, device=self.device)
+        best, where = torch.full([count], torch.inf, device=self.device), v
+        for _ in range(RACE_STEPS + 1):
+            point = [x.requires_grad_() for x in optimiser.point]
+            low = self.levels[0].low(self.generator, self.prior.to_w(point[0]), noise)
+            error, loss, gradients = self._loss(low, target, self.coarse_floor, point)
+            nearer = error < best
+            best = torch.where(nearer, error, best)
+            where = torch.where(nearer[:, None, None], point[0].detach(), where)
+            optimiser.step(loss, gradients, everyone)
+        return where[best.argmin()]
 
     @torch.no_grad()
     def _nearest(
@@ -296,8 +332,8 @@ class Descent:
         z: Float[Tensor, "k z_dim"],
         noise: list[Float[Tensor, "1 h w"]],
         target: Float[Tensor, "3 l l"],
-    ) -> Float[Tensor, " w_dim"]:
-        """Of many draws, the latent whose picture is nearest to the target."""
+    ) -> Float[Tensor, "k w_dim"]:
+        """The latents of many draws, those first whose pictures are nearest to the target."""
         generator = self.generator
         v = self.prior.on_sphere(self.prior.from_w(generator.mapping(z)))
 
@@ -309,21 +345,19 @@ class Descent:
         # As many at once as have about the pixels of sixteen of 128x128.
         side = self.sketch.coarse.size if self.sketch else generator.resolution
         found, _ = in_chunks(errors, v, max(1, min(64, 16 * 128**2 // side**2)))
-        return v[torch.cat(found).nan_to_num(torch.inf).argmin()]
+        return v[torch.cat(found).nan_to_num(torch.inf).argsort(stable=True)]
 
     def _cheapest(self, ws: Tensor, noise: list[Tensor]) -> Float[Tensor, "k 3 l l"]:
         """The small picture in the cheapest way there is."""
-        if self.sketch is None:
-            return self.degrade((self.generator.synthesis(ws, noise) + 1) / 2)
-        images = self.sketch.coarse.draw(self.generator, ws, noise)
-        return self.sketch.degrade((images + 1) / 2)
+        if self.sketch is not None:
+            return self.sketch.low(self.generator, ws, noise)
+        return self.degrade(((self.generator.synthesis(ws, noise) + 1) / 2).clamp(0, 1))
 
     def _follow(self, index: Int[Tensor, " k"], level: Level) -> None:
         """Go down on the corrected coarse picture, then judge the real one."""
         assert isinstance(self.optimiser, SphericalLBFGS)
         before, plain, base = self.error.clone(), self.plain.clone(), self.optimiser.base
-        floor = 0.5 * self.config.goal * self.config.tolerance  # Leaves room for what is lacking.
-        enough = (ENOUGH * before).clamp_min(floor)
+        enough = (ENOUGH * before).clamp_min(self.coarse_floor)
         going = torch.zeros_like(self.overflowed)
         going[index] = True
         self.optimiser.reopen(going)
@@ -337,7 +371,7 @@ class Descent:
             def sketch(
                 part: Tensor, point: list[Tensor] = point, first: bool = first
             ) -> list[Tensor]:
-                return self._sketch(part, point, level, floor, first)
+                return self._sketch(part, point, level, first)
 
             lacking, error, loss, *gradients = self._in_batches(sketch, rows)
             if first:
@@ -351,12 +385,12 @@ class Descent:
         self.level += finer.long()
         self.optimiser.reopen(finer)
         astray = finer & (self.error > before)  # Nearer in the coarse picture alone.
-        self.optimiser.place(astray, base)
+        self.optimiser.reopen(astray, base)
         self.error = torch.where(astray, before, self.error)
         self.plain = torch.where(astray[:, None, None, None], plain, self.plain)
 
     def _sketch(
-        self, part: Int[Tensor, " b"], point: list[Tensor], level: Level, floor: float, first: bool
+        self, part: Int[Tensor, " b"], point: list[Tensor], level: Level, first: bool
     ) -> list[Tensor]:
         """The coarse picture's offset, error, loss and gradients, for one batch.
 
@@ -364,10 +398,11 @@ class Descent:
         """
         point = [x[part].requires_grad_() for x in point]
         noise = [*point[1:], *(x[part] for x in self.fixed)]
-        images = level.coarse.draw(self.generator, self.prior.to_w(point[0]), noise)
-        low = level.degrade((images + 1) / 2)
+        low = level.low(self.generator, self.prior.to_w(point[0]), noise)
         offset = (self.plain[part] - low).detach() if first else self.offset[part]
-        error, loss, gradients = self._loss(low + offset, self.target[part], floor, point)
+        error, loss, gradients = self._loss(
+            low + offset, self.target[part], self.coarse_floor, point
+        )
         return [offset, error, loss, *gradients]
 
     def _descend(self, index: Int[Tensor, " k"]) -> None:
@@ -422,7 +457,7 @@ class Descent:
             noise = [x[part] for x in [*point[1:], *self.fixed]]
             ws = self.prior.to_w(point[0][part])
             images = (self.generator.synthesis(ws, noise) + 1) / 2
-            return [images, self.degrade(images)]
+            return [images, self.degrade(images.clamp(0, 1))]
 
         images, plain = self._in_batches(draw, index)
         self.plain[index] = plain

@@ -133,11 +133,14 @@ class SphericalLBFGS:
         for row in torch.nonzero(rows).flatten().tolist():
             self._pairs[row] = 0
 
-    def reopen(self, rows: Bool[Tensor, " n"]) -> None:
-        """Go back to the last accepted point of those candidates, since their loss has changed.
+    def reopen(self, rows: Bool[Tensor, " n"], base: list[Tensor] | None = None) -> None:
+        """Go back to the last accepted point of those candidates, or to an earlier one.
 
-        What is known of the curvature stays: the losses of a search are much alike.
+        For when their loss has changed. What is known of the curvature stays: the losses of a
+        search are much alike.
         """
+        if base is not None:
+            self._base = torch.where(rows[:, None], _flat(base), self._base)
         self._trial = torch.where(rows[:, None], self._base, self._trial)
         self._fresh = self._fresh | rows
 

@@ -125,6 +125,22 @@ def test_a_scale_of_ones_changes_nothing() -> None:
     assert torch.equal(descend(plain, goal, 20), descend(same, goal, 20))
 
 
+def test_going_back_keeps_what_is_known_of_the_curvature() -> None:
+    """The second time as many steps lead further, and the other stays where it is."""
+    start, goal = problem(2)
+    optimiser = SphericalLBFGS(start)
+    before = descend(optimiser, goal, 10)
+    first, second = torch.tensor([True, False]), torch.tensor([False, True])
+    ended = [x[1] for x in optimiser.base]
+    optimiser.reopen(first, start)
+    for x, begun in zip(optimiser.point, start, strict=True):
+        torch.testing.assert_close(x[0], begun[0] * x[0].norm() / begun[0].norm())
+    after = descend(optimiser, goal, 10, first)
+    assert after[0] < before[0]
+    assert all(torch.equal(x[1], end) for x, end in zip(optimiser.base, ended, strict=True))
+    assert descend(optimiser, goal, 1, second)[1] <= before[1]
+
+
 def test_lbfgs_survives_nonfinite_losses() -> None:
     """A trial that overflows is taken back and tried shorter."""
     start, goal = problem(2)

@@ -286,6 +286,28 @@ def test_a_coarse_level_that_misleads_is_left(tiny: Generator) -> None:
     assert misled.status == (Status.FOUND,) * 2
 
 
+def test_coarse_steps_choose_where_to_start(tiny: Generator) -> None:
+    """From some starts a few of them lead nearer than from the one that is nearest at first."""
+    target, degrade = face(tiny, 4), Bicubic(32, 4)
+    config = SearchConfig(steps=1, draws=8)
+    seeds = list(range(10))
+
+    def started(aids: Aids) -> Tensor:
+        return next(iter(search(tiny, target, seeds, degrade, config, aids=aids))).best
+
+    raced = started(Aids(levels_of(tiny, 4, [16])))
+    assert raced.mean() < 0.5 * started(Aids()).mean()
+
+
+def test_the_coarse_picture_has_the_colours_that_can_be_saved(tiny: Generator) -> None:
+    (level,) = levels_of(tiny, 4, [16])
+    bright = replace(level, coarse=replace(level.coarse, bias=level.coarse.bias + 1))
+    ws = tiny.mapping(torch.randn(2, tiny.z_dim))[:, None].expand(-1, tiny.num_layers, -1)
+    images = (bright.coarse.draw(tiny, ws, None) + 1) / 2
+    assert images.max() > 1
+    assert torch.equal(bright.low(tiny, ws, None), level.degrade(images.clamp(0, 1)))
+
+
 @pytest.mark.parametrize("sizes", [[], [8]])
 def test_candidates_of_many_targets_become_what_they_would_alone(
     sizes: list[int], tiny: Generator
