@@ -240,17 +240,21 @@ def _progress(name: str) -> Iterator[Any]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[steps]}"),
         TimeRemainingColumn(),
-        TextColumn("best mse {task.fields[errors]}"),
+        TextColumn("{task.fields[errors]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task: TaskID = progress.add_task(name, total=None, errors="")
+        # The first search with a large generator is getting ready for most of a minute.
+        task: TaskID = progress.add_task(name, total=None, steps="getting ready", errors="")
 
         def bar(state: State) -> None:
             nonlocal last
             last = state
-            progress.update(task, total=state.steps, completed=state.step, errors=_errors(state))
+            steps, errors = f"{state.step}/{state.steps} steps", f"best mse {_errors(state)}"
+            progress.update(
+                task, total=state.steps, completed=state.step, steps=steps, errors=errors
+            )
 
         yield bar
         if last is not None:  # All candidates may be done before the last step.

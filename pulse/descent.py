@@ -310,10 +310,8 @@ class Descent:
         """
         count = len(v)
         optimiser = SphericalLBFGS([v], None if self.scale is None else self.scale[:1])
-        noise, target = (
-            [x.expand(count, -1, -1, -1) for x in noise],
-            target.expand(count, -1, -1, -1),
-        )
+        noise = [x.expand(count, -1, -1, -1) for x in noise]
+        target = target.expand(count, -1, -1, -1)
         everyone = torch.ones(count, dtype=torch.bool, device=self.device)
         best, where = torch.full([count], torch.inf, device=self.device), v
         for _ in range(RACE_STEPS + 1):
