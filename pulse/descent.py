@@ -121,7 +121,8 @@ def usual_batch(generator: Generator) -> int:
 class Descent:
     """Candidates on their way down, one a slot, that do not see each other.
 
-    A candidate starts on the coarsest level. One step there follows the coarse picture, corrected
+    Where there are coarse levels to search on, a candidate starts on the coarsest, at the winner of
+    a race between its nearest draws. One step there follows the coarse picture, corrected
     by how it differed from the real one when that was last drawn (Bandler et al. 1994: space
     mapping), and then draws the real one once, without gradients. When that no longer brings it
     nearer, the next finer level follows, and at last the generator itself, whose steps are drawn
