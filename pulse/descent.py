@@ -122,11 +122,10 @@ class Descent:
     """Candidates on their way down, one a slot, that do not see each other.
 
     Where there are coarse levels to search on, a candidate starts on the coarsest, at the winner of
-    a race between its nearest draws. One step there follows the coarse picture, corrected
-    by how it differed from the real one when that was last drawn (Bandler et al. 1994: space
-    mapping), and then draws the real one once, without gradients. When that no longer brings it
-    nearer, the next finer level follows, and at last the generator itself, whose steps are drawn
-    with gradients.
+    a race between its nearest draws. One step there follows the coarse picture, corrected by how it
+    differed from the real one when that was last drawn (Bandler et al. 1994: space mapping), and
+    then draws the real one once, without gradients. When that no longer brings it nearer, the next
+    finer level follows, and at last the generator itself, whose steps are drawn with gradients.
     """
 
     def __init__(
@@ -145,7 +144,8 @@ class Descent:
         self.batch = batch or usual_batch(generator)
         self.sketch = aids.levels[0] if aids.levels else None
         self.levels = [level for level in aids.levels if level.descend]
-        self.easy, self.scale = aids.easy, None
+        self.easy = aids.easy
+        self.scale: list[Tensor] | None = None
         self.coarse_floor = 0.5 * config.goal * config.tolerance  # Leaves room for what is lacking.
         self.device = generator.device
 
