@@ -16,7 +16,8 @@ import torch
 
 from stylegan.dataset import Pictures
 from stylegan.memory import keep_freed_memory
-from stylegan.train import TrainConfig, Trainer
+from stylegan.train import Trainer
+from stylegan.training_config import TrainConfig
 
 
 def rate(resolution: int) -> float:
@@ -29,7 +30,9 @@ def rate(resolution: int) -> float:
     trainer = Trainer(config)
     pixels = torch.randint(0, 256, (64, 3, resolution, resolution), dtype=torch.uint8)
     start = 0.0
-    for progress in trainer.run(Pictures(pixels, torch.ones(64)), every=80):
+    for progress in trainer.run(
+        Pictures(pixels, torch.ones(64), torch.zeros(64, dtype=torch.bool)), every=80
+    ):
         if progress.images == 80:
             start = time.perf_counter()
     return 240 / (time.perf_counter() - start)

@@ -15,10 +15,14 @@ from safetensors import SafetensorError
 from typer.exceptions import TyperException
 
 from stylegan.checkpoints import CheckpointError, open_checkpoint, save
-from stylegan.dataset import DataError, load_pictures
+from stylegan.dataset import NATURAL_SHARE, DataError, load_pictures
 from stylegan.evaluate import evaluate as measure
+from stylegan.evaluate import samples
+from stylegan.imagenet import MissingNetworkError
 from stylegan.memory import keep_freed_memory
-from stylegan.train import DivergedError, TrainConfig, Trainer
+from stylegan.sheet import save_sheet
+from stylegan.train import FILES, Trainer
+from stylegan.training_config import DivergedError, TrainConfig
 from stylegan.zoo import EMBEDDED, identity, load, locate
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -50,6 +54,16 @@ def train(
     channels: Annotated[str, typer.Option(help="Feature maps at 4, 8, 16, ... pixels.")] = ",".join(
         map(str, TrainConfig.channels)
     ),
+    discriminator_channels: Annotated[
+        str | None, typer.Option(help="Those of the discriminator. [default: the same]")
+    ] = None,
+    projected: Annotated[
+        float,
+        typer.Option(min=0, help="Weight of judges that look through a network of photographs."),
+    ] = TrainConfig.projected,
+    natural: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of natural pictures among those shown.")
+    ] = NATURAL_SHARE,
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = TrainConfig.batch,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = TrainConfig.lr,
     r1: Annotated[
@@ -65,7 +79,7 @@ def train(
         float, typer.Option(min=0, help="Weight of the path length penalty; the paper's is 2.")
     ] = TrainConfig.path_length,
     precision: Annotated[
-        Literal["bfloat16", "float32"], typer.Option(help="Type of the feature maps.")
+        Literal["auto", "bfloat16", "float32"], typer.Option(help="Type of the feature maps.")
     ] = TrainConfig.precision,
     start_from: Annotated[
         str | None,
@@ -82,7 +96,9 @@ def train(
             start_resolution=start_resolution,
             images=images,
             start_images=start_images,
-            channels=tuple(int(part) for part in channels.split(",")),
+            channels=_counts(channels),
+            discriminator_channels=_counts(discriminator_channels or channels),
+            projected=projected,
             batch=batch,
             lr=lr,
             r1=r1,
@@ -102,8 +118,8 @@ def train(
         trainer.restore(output / "state.pt")
         print(f"Going on at {trainer.generator.resolution} pixels, {trainer.images} pictures.")
     elif start_from is not None:
-        trainer.start_from(*_trained(start_from))
-    pictures, _ = load_pictures(data, resolution, held_out)
+        trainer.start_from(_trained(start_from))
+    pictures, _ = load_pictures(data, resolution, held_out, natural)
     print(f"{len(pictures)} pictures.", flush=True)
     saved = time.monotonic()
     for progress in trainer.run(pictures):
@@ -122,19 +138,32 @@ def train(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of pictures or zip files to compare with.")],
     generator: Annotated[str, typer.Argument(help="Name or file of the generator.")] = EMBEDDED,
-    count: Annotated[int, typer.Option(min=2, help="Samples, and pictures, to compare.")] = 1000,
+    count: Annotated[int, typer.Option(min=5, help="Samples, and pictures, to compare.")] = 1000,
+    sheet: Annotated[Path, typer.Option(help="PNG file for a sheet of 100 samples.")] = Path(
+        "samples.png"
+    ),
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
-    """Measure a generator by dlib's face descriptors and detector."""
+    """Measure a generator: distances of faces, of whole pictures, and a sheet to look at."""
     network = load(generator, _device(device))
     pictures, _ = load_pictures(data, network.resolution)
     if len(pictures) < 2 * count:
         raise DataError(f"{data} holds {len(pictures)} pictures; {2 * count} are needed.")
     result = measure(network, pictures, count)
-    print(f"                        samples    faces    ({count} of each)")
-    print(f"Frechet distance       {result.frechet:8.4f} {result.frechet_floor:8.4f}")
-    print(f"detector, mean score   {result.score:8.3f} {result.score_faces:8.3f}")
-    print(f"detector, share        {result.share:8.3f} {result.share_faces:8.3f}")
+    print(f"                         samples    faces    ({count} of each)")
+    sets = {"all pictures": result.distances, "natural": result.natural, "others": result.other}
+    for words, distances in sets.items():
+        if distances is not None:
+            d = distances
+            print(words)
+            print(f"  Frechet, dlib         {d.frechet:8.4f} {d.frechet_floor:8.4f}")
+            print(f"  kernel x 1000, Lite0  {1000 * d.kernel:8.1f} {1000 * d.kernel_floor:8.1f}")
+    print(f"detector, mean score    {result.score:8.3f} {result.score_faces:8.3f}")
+    print(f"detector, share         {result.share:8.3f} {result.share_faces:8.3f}")
+    try:
+        save_sheet(torch.stack(list(samples(network, 100))).float() / 127.5 - 1, sheet)
+    except OSError as error:
+        raise DataError(f"{sheet} cannot be written ({error.strerror}).") from error
 
 
 @app.command()
@@ -157,12 +186,19 @@ def convert(
     print(f"{target}  {network.family}, {network.resolution} pixels, {dtype}")
 
 
-def _trained(name: str) -> tuple[Path, Path]:
-    """Files of the generator and the discriminator to begin with."""
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _trained(name: str) -> tuple[Path, Path, Path]:
+    """Files of the generator, the discriminator and the heads to begin with."""
     if name == EMBEDDED:
         weights = locate(EMBEDDED)
-        return weights, weights.with_name("faces-discriminator.safetensors")
-    return Path(name) / "generator.safetensors", Path(name) / "discriminator.safetensors"
+        discriminator = weights.with_name(f"{EMBEDDED}-discriminator.safetensors")
+        heads = weights.with_name(f"{EMBEDDED}-heads.safetensors")
+        return weights, discriminator, heads
+    generator, discriminator, heads = (Path(name) / file for file in FILES)
+    return generator, discriminator, heads
 
 
 def _device(name: str) -> torch.device:
@@ -177,7 +213,7 @@ def main() -> int:
     try:
         arguments = sys.argv[1:] or ["--help"]
         code = typer.main.get_command(app).main(arguments, standalone_mode=False)
-    except (DataError, CheckpointError) as error:
+    except (DataError, CheckpointError, MissingNetworkError) as error:
         print(f"stylegan: {error}", file=sys.stderr)
         return 2
     except DivergedError as error:

@@ -15,10 +15,9 @@ from typing import Any, TypeAlias
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylegan import archive
-from stylegan.discriminator import Discriminator
 from stylegan.foreign import LARGEST, Config, Weights, translate
 from stylegan.source import merge
 from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
@@ -66,18 +65,18 @@ def save(
 _FAMILIES = {StyleGAN1: "stylegan1", StyleGAN2: "stylegan2", StyleGAN3: "stylegan3"}
 
 
-def save_discriminator(discriminator: Discriminator, path: Path) -> None:
-    """Write the judge that a generator was trained with, for training to go on from both."""
-    _write(discriminator.state_dict(), path, {"format": "pulse-discriminator-1"}, torch.float16)
+def save_judge(judge: nn.Module, path: Path) -> None:
+    """Write a judge that a generator was trained with, for training to go on from both."""
+    _write(judge.state_dict(), path, {"format": "pulse-judge-1"}, torch.float16)
 
 
-def load_discriminator(discriminator: Discriminator, path: Path) -> None:
-    """Fill a judge of the same shape with what `save_discriminator` wrote."""
+def load_judge(judge: nn.Module, path: Path) -> None:
+    """Fill a judge of the same shape with what `save_judge` wrote."""
     try:
         tensors = load_file(path)
-        discriminator.load_state_dict({name: x.float() for name, x in tensors.items()})
+        judge.load_state_dict({name: x.float() for name, x in tensors.items()})
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not a discriminator for such pictures.") from error
+        raise CheckpointError(f"{path} is not a judge for such pictures.") from error
 
 
 def _write(

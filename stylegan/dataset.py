@@ -15,11 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+NATURAL = frozenset(
+    (
+        *("basemax", "varghakh_fake", "junguler_tpdne", "roeishc_fake", "sklinderton_sg3"),
+        *("radically", "noahdavison", "sergibot_fake", "u1i", "gecid"),
+    )
+)
+"""Sources whose faces have backgrounds, light, ages and poses like people's own photos; the others
+are mostly studio portraits."""
+NATURAL_SHARE = 0.5
 
 
 class DataError(ValueError):
@@ -33,31 +43,38 @@ class Pictures:
     Attributes:
         pixels: [N, 3, R, R] bytes, RGB.
         weights: [N] positive, relative frequencies of drawing.
+        natural: [N], whether a picture is from one of the sources in `NATURAL`.
     """
 
     pixels: UInt8[Tensor, "n 3 r r"]
     weights: Float[Tensor, " n"]
+    natural: Bool[Tensor, " n"]
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def draw(self, count: int, rng: torch.Generator) -> UInt8[Tensor, "count 3 r r"]:
-        """Draw different pictures at random according to their weights."""
-        return self.pixels[torch.multinomial(self.weights, count, generator=rng)]
+    def draw(self, count: int, rng: torch.Generator) -> Pictures:
+        """Different ones of them at random, according to their weights."""
+        index = torch.multinomial(self.weights, count, generator=rng)
+        return Pictures(self.pixels[index], self.weights[index], self.natural[index])
 
 
-def load_pictures(folder: Path, resolution: int, held_out: int = 0) -> tuple[Pictures, Pictures]:
+def load_pictures(
+    folder: Path, resolution: int, held_out: int = 0, natural_share: float = NATURAL_SHARE
+) -> tuple[Pictures, Pictures]:
     """Read all pictures below a folder, also inside its zip files, as squares of one size.
 
     Where a table with columns `file` and `source` lies beside the zip files (as `train.csv`), its
     order counts and its rarer sources are drawn more often than their number says: a source's share
     goes with the square root of its size, and the same holds for groups inside a source, told by
-    the part of the column `original` before the last "__", digits aside.
+    the part of the column `original` before the last "__", digits aside. Then the sources in
+    `NATURAL`, if there are any, get at least `natural_share` of what is drawn.
 
     Args:
         folder: where to look, recursively.
         resolution: side in pixels to which the centred square of each picture is resized.
         held_out: how many pictures at the end of the order to keep apart.
+        natural_share: least share of natural pictures among those drawn, from 0 to 1.
 
     Returns:
         The pictures to train on, and those held out.
@@ -78,6 +95,11 @@ def load_pictures(folder: Path, resolution: int, held_out: int = 0) -> tuple[Pic
 
     counts = Counter(strata.get(name, "") for name in names)
     weights = torch.tensor([1 / math.sqrt(counts[strata.get(name, "")]) for name in names])
+    natural = torch.tensor([strata.get(name, "").partition("/")[0] in NATURAL for name in names])
+    share = float(weights[natural].sum() / weights.sum())
+    if 0 < share < natural_share and not natural.all():
+        weights[natural] *= natural_share / share
+        weights[~natural] *= (1 - natural_share) / (1 - share)
     pixels = torch.empty(len(names), 3, resolution, resolution, dtype=torch.uint8)
 
     def read(index: int) -> None:
@@ -87,7 +109,11 @@ def load_pictures(folder: Path, resolution: int, held_out: int = 0) -> tuple[Pic
         for _ in pool.map(read, range(len(names))):
             pass
     last = len(names) - held_out
-    return Pictures(pixels[:last], weights[:last]), Pictures(pixels[last:], weights[last:])
+    first, rest = slice(last), slice(last, None)
+    return (
+        Pictures(pixels[first], weights[first], natural[first]),
+        Pictures(pixels[rest], weights[rest], natural[rest]),
+    )
 
 
 def _strata(folder: Path) -> dict[str, str]:

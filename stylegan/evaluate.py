@@ -1,8 +1,10 @@
-"""How good a face generator is, measured without downloads by dlib's own networks.
+"""How good a face generator is, measured by networks that come as packages.
 
-Two numbers, each beside what real data gives: the Frechet distance between face descriptors of
-samples and of faces (as FID, Heusel et al. 2017, but on dlib's 128-number descriptors), and what
-dlib's frontal detector thinks of the samples.
+Each number stands beside what real data gives: the Frechet distance between face descriptors of
+samples and of faces (as FID, Heusel et al. 2017, but on dlib's 128-number descriptors), the kernel
+distance between features of the whole pictures (as KID, Binkowski et al. 2018, but on the pooled
+features of EfficientNet-Lite0), and what dlib's frontal detector thinks of the samples. The first
+sees faces alone, the second hair, clothes and backgrounds as well.
 """
 
 from __future__ import annotations
@@ -14,15 +16,20 @@ from pathlib import Path
 
 import dlib
 import numpy as np
+import scipy.linalg
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from stylegan.dataset import Pictures
 from stylegan.generator import Generator
+from stylegan.imagenet import EfficientNetLite0, load_efficientnet
 
 SIDE = 256
+FEWEST = 10
+"""Faces from which distances are told."""
 # Where an FFHQ-framed picture of 256 pixels has the face: left, top, right, bottom.
 FACE = dlib.rectangle(62, 82, 194, 214)
 MISSED = -1.0
@@ -30,19 +37,39 @@ MISSED = -1.0
 
 
 @dataclass(frozen=True)
+class Distances:
+    """Between samples and one set of faces; smaller is better.
+
+    Attributes:
+        frechet, kernel: the Frechet distance of dlib's descriptors and the kernel distance of
+            EfficientNet-Lite0's features.
+        frechet_floor, kernel_floor: the same between two disjoint halves of the faces, what no
+            generator can beat.
+    """
+
+    frechet: float
+    frechet_floor: float
+    kernel: float
+    kernel_floor: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What was measured.
 
     Attributes:
-        frechet: distance between samples and faces; smaller is better.
-        frechet_floor: the same between two disjoint sets of faces, what no generator can beat.
+        count: samples, and faces in each half of the data.
+        distances: to faces drawn as in training.
+        natural, other: to those from natural and from other sources alone; None where there are
+            fewer than ten of them.
         score, score_faces: mean score of the frontal detector for samples and for faces.
         share, share_faces: how many of them it takes for faces.
     """
 
     count: int
-    frechet: float
-    frechet_floor: float
+    distances: Distances
+    natural: Distances | None
+    other: Distances | None
     score: float
     score_faces: float
     share: float
@@ -84,11 +111,40 @@ def frechet_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -
     |mean difference|^2 + trace(X + Y - 2 (X Y)^(1/2)) for covariances X and Y.
     """
     cov_x, cov_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
-    # X Y is similar to a positive semidefinite matrix: the trace of its root is the sum of the
-    # roots of its eigenvalues, which rounding may push below zero.
-    roots = np.sqrt(np.clip(np.linalg.eigvals(cov_x @ cov_y).real, 0, None)).sum()
+    root = np.real(np.asarray(scipy.linalg.sqrtm(cov_x @ cov_y)))
     distance = np.square(x.mean(0) - y.mean(0)).sum()
-    return float(distance + np.trace(cov_x) + np.trace(cov_y) - 2 * roots)
+    return float(distance + np.trace(cov_x) + np.trace(cov_y) - 2 * np.trace(root))
+
+
+def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
+    """Squared maximum mean discrepancy of two sets of vectors, unbiased (may be below zero).
+
+    With the kernel (<x, y> / d + 1)^3 of Binkowski et al., ICLR 2018, section 3.1.
+    """
+    dims = x.shape[1]
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (a @ b.T / dims + 1) ** 3
+
+    def within(a: np.ndarray) -> float:
+        values, count = kernel(a, a), len(a)
+        return float(values.sum() - np.trace(values)) / (count * (count - 1))
+
+    return within(x) + within(y) - 2 * float(kernel(x, y).mean())
+
+
+@torch.no_grad()
+def features_of(
+    pictures: UInt8[Tensor, "n 3 r r"], network: EfficientNetLite0
+) -> Float[np.ndarray, "n 1280"]:
+    """EfficientNet-Lite0's pooled features of pictures resized to 224 pixels."""
+    features = []
+    for part in pictures.split(16):
+        images = F.interpolate(
+            part.to(network.device).float() / 127.5 - 1, (224, 224), mode="bicubic", antialias=True
+        )
+        features.append(network.pooled(images).cpu().numpy())
+    return np.concatenate(features).astype(np.float64)
 
 
 @torch.no_grad()
@@ -102,17 +158,36 @@ def samples(generator: Generator, count: int, seed: int = 0) -> Iterator[UInt8[T
 
 
 def evaluate(generator: Generator, faces: Pictures, count: int = 1000) -> Evaluation:
-    """Compare samples with faces drawn as training draws them, `count` of each."""
+    """Compare samples with faces drawn as training draws them, `count` and twice as many."""
     rng = torch.Generator().manual_seed(0)
     drawn = faces.draw(2 * count, rng)
-    meter = FaceMeter()
-    descriptors, scores = meter.measure_all(torch.stack(list(samples(generator, count))))
-    real, real_scores = meter.measure_all(drawn[:count])
-    other, _ = meter.measure_all(drawn[count:])
+    meter, network = FaceMeter(), load_efficientnet(generator.device)
+    pictures = torch.stack(list(samples(generator, count)))
+    descriptors, scores = meter.measure_all(pictures)
+    features = features_of(pictures, network)
+    real, real_scores = meter.measure_all(drawn.pixels)
+    real_features = features_of(drawn.pixels, network)
+
+    def against(chosen: Bool[np.ndarray, " n"]) -> Distances | None:
+        d, f = real[chosen], real_features[chosen]
+        if len(d) < FEWEST:
+            return None
+        half = len(d) // 2
+        return Distances(
+            frechet_distance(descriptors, d[:count]),
+            frechet_distance(d[:half], d[half:]),
+            kernel_distance(features, f[:count]),
+            kernel_distance(f[:half], f[half:]),
+        )
+
+    natural = drawn.natural.numpy()
+    everyone = against(np.ones(len(natural), dtype=bool))
+    assert everyone is not None
     return Evaluation(
         count,
-        frechet_distance(descriptors, real),
-        frechet_distance(other, real),
+        everyone,
+        against(natural) if natural.any() else None,
+        against(~natural) if natural.any() else None,
         float(scores.mean()),
         float(real_scores.mean()),
         float((scores > 0).mean()),

@@ -14,111 +14,39 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
+from stylegan.augment import augment
 from stylegan.checkpoints import (
     CheckpointError,
-    load_discriminator,
+    load_judge,
     open_checkpoint,
     read_metadata,
     save,
-    save_discriminator,
+    save_judge,
 )
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
+from stylegan.precision import multiplies_bfloat16
+from stylegan.projected import Heads, Projection, generator_loss, judge_loss
+from stylegan.sheet import save_sheet
 from stylegan.stylegan2 import Block, StyleGAN2, StyleGAN2Config
+from stylegan.training_config import DivergedError, Progress, TrainConfig
+from stylegan.widen import widen
 
 R1_INTERVAL = 16
 PATH_INTERVAL = 8
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        resolution: side of the final pictures.
-        start_resolution: side at which training starts; it doubles up to `resolution`.
-        images: real pictures shown at the final resolution.
-        start_images: real pictures shown at each earlier one.
-        channels: feature maps of the generator at 4, 8, 16, ... pixels.
-        batch: pictures a step; a multiple of four.
-        lr: Adam's learning rate for both networks.
-        r1: weight gamma of the R1 penalty; None takes 0.0002 * pixels / batch (Karras et al. 2020,
-            "Training GANs with limited data", appendix C).
-        ema_images: half-life of the averaged weights in pictures.
-        augment: probability of each augmentation for each picture, real and drawn alike; below one,
-            so that what it does cannot leak into the generator.
-        mixing: probability that a picture is drawn from two latents.
-        path_length: weight of the path length penalty; 0 leaves it out.
-        warmup_images: pictures over which the learning rate rises after the start and each growth.
-        precision: type of the feature maps.
-    """
-
-    resolution: int = 128
-    start_resolution: int = 64
-    images: int = 1_000_000
-    start_images: int = 100_000
-    channels: tuple[int, ...] = (192, 192, 128, 96, 48, 24)
-    batch: int = 16
-    lr: float = 2e-3
-    r1: float | None = None
-    ema_images: int = 10_000
-    augment: float = 0.6
-    mixing: float = 0.5
-    path_length: float = 0.0
-    warmup_images: int = 2_000
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.resolution != 2 ** (len(self.channels) + 1):
-            raise ValueError(
-                f"{len(self.channels)} channel counts draw {2 ** (len(self.channels) + 1)} pixels, "
-                f"not {self.resolution}; give one count for each of 4, 8, ... pixels."
-            )
-        if (
-            not 8 <= self.start_resolution <= self.resolution
-            or math.log2(self.start_resolution) % 1
-        ):
-            raise ValueError(
-                "The start resolution must be a power of two from 8 to the resolution."
-            )
-        if self.precision not in ("bfloat16", "float32"):
-            raise ValueError("The precision must be bfloat16 or float32.")
-        if self.batch < 4 or self.batch % 4:
-            raise ValueError("The batch must be a multiple of four.")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One line of the log, over the steps since the last one.
-
-    Attributes:
-        images: real pictures shown so far at this resolution.
-        rate: pictures a second.
-        real, fake: mean logits of the discriminator.
-    """
-
-    resolution: int
-    images: int
-    rate: float
-    real: float
-    fake: float
-    r1: float
-    path_length: float
-
-
-class DivergedError(ArithmeticError):
-    """The networks' numbers are no longer finite; what was saved before is sound."""
+FILES = ("generator.safetensors", "discriminator.safetensors", "heads.safetensors")
+HEADS_LR = 2e-4
+HEADS_ALONE = 1_600
+"""Pictures from which the projected heads learn before the generator listens to them."""
 
 
 class Trainer:
@@ -130,7 +58,12 @@ class Trainer:
         levels = int(math.log2(config.start_resolution)) - 1
         channels = config.channels[:levels]
         self.generator = StyleGAN2(StyleGAN2Config(channels=channels), self._precision)
-        self.discriminator = Discriminator(channels)
+        self.discriminator = Discriminator((config.discriminator_channels or channels)[:levels])
+        self.projection, self.heads = None, None
+        if config.projected:
+            self.projection = Projection(torch.Generator().manual_seed(config.seed))
+            self.heads = Heads()
+        self.heads_seen = 0  # Pictures that the heads have learned from.
         self.images = 0  # Shown at this resolution.
         self.seen = 0  # Shown in all, also before `start_from`.
         self.path_mean = torch.zeros([], device=self.device)
@@ -140,7 +73,10 @@ class Trainer:
 
     @property
     def _precision(self) -> torch.dtype:
-        return torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
+        wanted = self.config.precision
+        if wanted == "auto":
+            wanted = "bfloat16" if multiplies_bfloat16(self.device) else "float32"
+        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
     def _prepare(self) -> None:
         self.generator.to(self.device)
@@ -153,6 +89,11 @@ class Trainer:
         self.discriminator_adam = torch.optim.Adam(
             self.discriminator.parameters(), self.config.lr * ratio, (0.0, 0.99**ratio), fused=True
         )
+        if self.projection is not None and self.heads is not None:
+            self.projection.to(self.device)
+            self.heads_adam = torch.optim.Adam(
+                self.heads.to(self.device).parameters(), HEADS_LR, (0.0, 0.99), fused=True
+            )
 
     def grow(self) -> None:
         """Go on at twice the resolution with what was learned.
@@ -187,8 +128,18 @@ class Trainer:
             "discriminator": self.discriminator.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
+            **self._heads_state(),
             "path_mean": self.path_mean,
             "rng": self.rng.get_state(),
+        }
+
+    def _heads_state(self) -> dict[str, Any]:
+        if self.heads is None:
+            return {}
+        return {
+            "heads": self.heads.state_dict(),
+            "heads_adam": self.heads_adam.state_dict(),
+            "heads_seen": self.heads_seen,
         }
 
     def _shape(self) -> dict[str, object]:
@@ -198,6 +149,7 @@ class Trainer:
             "resolution": config.resolution,
             "start_resolution": config.start_resolution,
             "channels": list(config.channels),
+            "discriminator_channels": list(config.discriminator_channels or config.channels),
         }
 
     def restore(self, path: Path) -> None:
@@ -228,30 +180,45 @@ class Trainer:
             "discriminator_adam",
         ):
             getattr(self, name).load_state_dict(state[name])
+        # A training may take heads up, or let them go, at any time.
+        if self.heads is not None and "heads" in state:
+            self.heads.load_state_dict(state["heads"])
+            self.heads_adam.load_state_dict(state["heads_adam"])
+            self.heads_seen = state["heads_seen"]
         self.path_mean = state["path_mean"].to(self.device)
         self.rng.set_state(state["rng"])
 
-    def start_from(self, generator: Path, discriminator: Path) -> None:
-        """Begin with networks trained before instead of random ones; pictures count from zero."""
-        trained = open_checkpoint(generator)
+    def start_from(self, files: tuple[Path, Path, Path]) -> None:
+        """Begin with networks trained before instead of random ones; pictures count from zero.
+
+        Args:
+            files: generator, discriminator and heads, as `save` wrote them. Heads are taken if
+                they are there. A generator with fewer channels is widened.
+        """
+        generator, discriminator, heads = files
+        trained = open_checkpoint(generator, precision=self._precision)
         if not isinstance(trained, StyleGAN2):
             raise CheckpointError(f"{generator} is a {trained.family}; only StyleGAN2 is trained.")
-        levels = len(trained.config.channels)
-        if trained.config != StyleGAN2Config(channels=self.config.channels[:levels]):
-            raise CheckpointError(
-                f"{generator} has channels {trained.config.channels} and other sizes of its own; "
-                "ask for the same."
-            )
         if self.generator.resolution > trained.resolution:
             raise CheckpointError(
                 f"{generator} draws {trained.resolution} pixels; give that as start resolution."
             )
-        while self.generator.resolution < trained.resolution:
+        while self.generator.resolution < min(trained.resolution, self.config.resolution):
             self.grow()
+        try:
+            trained = widen(trained, self.generator.config)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{generator} has channels {trained.config.channels} and other sizes of its own; "
+                "ask for the same, or for more."
+            ) from error
         self.seen = int(read_metadata(generator).get("trained_images", "0"))
         self.generator.load_state_dict(trained.state_dict())
         self.average.load_state_dict(trained.state_dict())
-        load_discriminator(self.discriminator, discriminator)
+        load_judge(self.discriminator, discriminator)
+        if self.heads is not None and heads.exists():
+            load_judge(self.heads, heads)
+            self.heads_seen = self.seen
 
     def save(self, folder: Path) -> None:
         """Write the state and the averaged generator, each whole or not at all."""
@@ -267,8 +234,11 @@ class Trainer:
             "trained_images_at_resolution": str(self.images),
             "training": json.dumps(asdict(self.config)),
         }
-        save(exported, folder / "generator.safetensors", notes)
-        save_discriminator(self.discriminator, folder / "discriminator.safetensors")
+        generator, discriminator, heads = (folder / name for name in FILES)
+        save(exported, generator, notes)
+        save_judge(self.discriminator, discriminator)
+        if self.heads is not None:
+            save_judge(self.heads, heads)
 
     @torch.no_grad()
     def sample_sheet(self, path: Path, count: int = 100) -> None:
@@ -296,7 +266,8 @@ class Trainer:
     def _stage(self, data: Pictures, images: int, every: int) -> Iterator[Progress]:
         batch = self.config.batch
         start, first = time.monotonic(), self.images
-        sums = torch.zeros(4)
+        sums = torch.zeros(4)  # Of both kinds of logits.
+        penalty = path_length = 0.0
         step = self.images // batch
         while self.images < images:
             rate = min(1.0, (self.images + batch) / max(self.config.warmup_images, 1))
@@ -307,18 +278,18 @@ class Trainer:
             real = self._real(data)
             logits = self._step(real)
             if step % R1_INTERVAL == 0:
-                sums[2] = self._r1_step(self._real(data))
+                penalty = self._r1_step(self._real(data))
             if self.config.path_length and step % PATH_INTERVAL == 0:
-                sums[3] = self._path_length_step()
+                path_length = self._path_length_step()
             self.images += batch
             self.seen += batch
             step += 1
             self._update_average()
-            sums[:2] += logits.cpu() * batch
+            sums += logits.cpu() * batch
             if self.images // every > (self.images - batch) // every or self.images >= images:
                 shown = self.images - first
                 elapsed = time.monotonic() - start
-                if not sums.isfinite().all():
+                if not (sums.isfinite().all() and math.isfinite(penalty + path_length)):
                     raise DivergedError(
                         f"Training diverged at {self.images} pictures of "
                         f"{self.generator.resolution} pixels: go on with a lower learning rate."
@@ -329,8 +300,10 @@ class Trainer:
                     shown / elapsed,
                     float(sums[0] / shown),
                     float(sums[1] / shown),
-                    float(sums[2]),
-                    float(sums[3]),
+                    penalty,
+                    path_length,
+                    float(sums[2] / shown),
+                    float(sums[3] / shown),
                 )
                 start, first = time.monotonic(), self.images
                 sums.zero_()
@@ -361,8 +334,8 @@ class Trainer:
         ]
         return ws, noise
 
-    def _step(self, real: Tensor) -> Float[Tensor, " 2"]:
-        """Update both networks from one forward pass through each.
+    def _step(self, real: Tensor) -> Float[Tensor, " 4"]:
+        """Update all networks from one forward pass through each; mean logits, real and fake.
 
         This differs from StyleGAN2, which draws and judges a second batch for the generator: here
         the same judged pictures give both gradients, which saves a third of the work.
@@ -371,17 +344,52 @@ class Trainer:
         fake = self.generator.synthesis(ws, noise)
         judged = fake.detach().requires_grad_()
         probability = self.config.augment
-        fake_logits = self.discriminator(augment(judged, probability, self.rng))
-        (by_fake,) = torch.autograd.grad(F.softplus(-fake_logits).mean(), judged, retain_graph=True)
+        seen = augment(judged, probability, self.rng)
+        fake_logits = self.discriminator(seen)
+        loss = F.softplus(-fake_logits).mean()
+        real = augment(real, probability, self.rng)
+        heads_logits = torch.zeros(2, device=self.device)
+        if self.heads is not None:
+            by_seen, heads_logits = self._heads_step(real, seen.detach())
+            if self.heads_seen > HEADS_ALONE:
+                # A loss whose gradient by what was seen is that of the heads.
+                loss = loss + self.config.projected * (seen * by_seen).sum()
+        (by_fake,) = torch.autograd.grad(loss, judged, retain_graph=True)
         self.generator_adam.zero_grad()
         fake.backward(by_fake)
 
-        real_logits = self.discriminator(augment(real, probability, self.rng))
+        real_logits = self.discriminator(real)
         self.discriminator_adam.zero_grad()
         (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
         self.discriminator_adam.step()
         self.generator_adam.step()
-        return torch.stack([real_logits.detach().mean(), fake_logits.detach().mean()])
+        own = torch.stack([real_logits.detach().mean(), fake_logits.detach().mean()])
+        return torch.cat([own, heads_logits])
+
+    def _heads_step(
+        self, real: Float[Tensor, "b 3 r r"], fake: Float[Tensor, "b 3 r r"]
+    ) -> tuple[Float[Tensor, "b 3 r r"], Float[Tensor, " 2"]]:
+        """Update the heads; gives the gradient of the generator's loss by the drawn pictures."""
+        assert self.projection is not None
+        assert self.heads is not None
+        fake = fake.requires_grad_()
+        projected = self.projection(fake)
+        # Cut here, so that what the heads learn from does not go back through the fixed network.
+        features = [x.detach().requires_grad_() for x in projected]
+        fake_logits = self.heads(features)
+        by_features = torch.autograd.grad(generator_loss(fake_logits), features, retain_graph=True)
+        (by_fake,) = torch.autograd.grad(projected, fake, by_features)
+        with torch.no_grad():
+            real_features = self.projection(real)
+        real_logits = self.heads(real_features)
+        self.heads_adam.zero_grad()
+        judge_loss(real_logits, fake_logits).backward()
+        self.heads_adam.step()
+        self.heads_seen += len(real)
+        means = [
+            torch.stack([x.mean() for x in part]).mean() for part in (real_logits, fake_logits)
+        ]
+        return by_fake, torch.stack(means).detach()
 
     def _r1_step(self, real: Tensor) -> float:
         """R1 penalty gamma / 2 * |grad D(x)|^2 on real pictures (Mescheder et al. 2018, eq. 9)."""
@@ -418,51 +426,3 @@ class Trainer:
         pairs = zip(self.average.parameters(), self.generator.parameters(), strict=True)
         for old, new in pairs:
             old.lerp_(new, weight)
-
-
-def augment(
-    images: Float[Tensor, "b 3 r r"], probability: float, rng: torch.Generator
-) -> Float[Tensor, "b 3 r r"]:
-    """Shift by up to an eighth, and change brightness, saturation and contrast, each at random.
-
-    The operations are those of differentiable augmentation (Zhao et al., NeurIPS 2020), each
-    applied to a picture with the given probability as in ADA (Karras et al., NeurIPS 2020).
-    """
-    if probability == 0:
-        return images
-    count, side, device = len(images), images.shape[-1], images.device
-
-    def uniform(low: float, high: float, neutral: float) -> Tensor:
-        values = torch.rand(count, generator=rng, device=device) * (high - low) + low
-        use = torch.rand(count, generator=rng, device=device) < probability
-        return torch.where(use, values, neutral)[:, None, None, None]
-
-    images = images + uniform(-0.4, 0.4, 0.0)
-    grey = images.mean(1, keepdim=True)
-    images = grey + (images - grey) * uniform(0.3, 1.7, 1.0)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * uniform(0.6, 1.4, 1.0)
-
-    reach = side // 8
-    shift = torch.randint(-reach, reach + 1, (count, 2), generator=rng, device=device)
-    use = torch.rand(count, 1, generator=rng, device=device) < probability
-    padded = F.pad(images, (reach, reach, reach, reach))
-    offsets = (torch.where(use, shift, 0) + reach).tolist()
-    moved = [x[:, i : i + side, j : j + side] for x, (i, j) in zip(padded, offsets, strict=True)]
-    return torch.stack(moved)
-
-
-def save_sheet(images: Float[Tensor, "n 3 r r"], path: Path) -> None:
-    """Write pictures in [-1, 1] side by side, in as square a sheet as their number allows."""
-    columns = math.ceil(math.sqrt(len(images)))
-    pixels = (images.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    side = images.shape[-1]
-    rows = math.ceil(len(images) / columns)
-    sheet = torch.zeros(rows * side, columns * side, 3, dtype=torch.uint8)
-    for index, tile in enumerate(pixels):
-        row, column = divmod(index, columns)
-        area = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
-        sheet[area] = tile.permute(1, 2, 0)
-    temporary = path.with_name(path.name + ".part")
-    Image.fromarray(sheet.numpy()).save(temporary, "PNG")
-    os.replace(temporary, path)

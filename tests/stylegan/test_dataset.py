@@ -40,10 +40,23 @@ def test_rarer_sources_and_groups_are_drawn_more_often(tmp_path: Path) -> None:
     assert train.weights[16:].sum() == pytest.approx(2.0)
     rng = torch.Generator().manual_seed(0)
     train.pixels[16:] = 9
-    first = torch.cat([train.draw(1, rng) for _ in range(3000)])
+    first = torch.cat([train.draw(1, rng).pixels for _ in range(3000)])
     assert (first[:, 0, 0, 0] == 9).float().mean() == pytest.approx(1 / 3, abs=0.05)
-    everyone = train.draw(20, rng)
+    everyone = train.draw(20, rng).pixels
     assert (everyone[:, 0, 0, 0] == 9).sum() == 4
+
+
+def test_natural_sources_get_their_share(tmp_path: Path) -> None:
+    names = [*(f"s{i}.png" for i in range(16)), "n0.png", "n1.png"]
+    rows = [f"{name},{'radically' if name[0] == 'n' else 'studio'}" for name in names]
+    (tmp_path / "t.csv").write_text("\n".join(["file,source", *rows]))
+    for name in names:
+        (tmp_path / name).write_bytes(png((1, 2, 3)))
+    for least, share in ((0.5, 0.5), (0.8, 0.8), (0.1, 2**0.5 / (4 + 2**0.5))):
+        train, _ = load_pictures(tmp_path, 8, natural_share=least)
+        assert train.natural.tolist() == [False] * 16 + [True] * 2
+        drawn = (train.weights * train.natural).sum() / train.weights.sum()
+        assert drawn == pytest.approx(share, rel=1e-5)
 
 
 def test_takes_the_middle_square(tmp_path: Path) -> None:
@@ -81,6 +94,7 @@ def test_refuses_damaged_zips_and_names_given_twice(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_data_of_the_embedded_generator(shared: Path) -> None:
     train, held_out = load_pictures(shared / "faces", 8, 300)
-    assert (len(train), len(held_out)) == (9664, 300)
+    assert (len(train), len(held_out)) == (9889, 300)
+    assert (train.weights * train.natural).sum() / train.weights.sum() > 0.5 - 1e-4
     # The rarest group is drawn most often.
     assert train.weights.max() / train.weights.min() > 3

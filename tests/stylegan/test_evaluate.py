@@ -6,7 +6,16 @@ import torch
 from PIL import Image
 
 import stylegan
-from stylegan.evaluate import FaceMeter, frechet_distance, samples
+from stylegan.dataset import Pictures
+from stylegan.evaluate import (
+    FaceMeter,
+    evaluate,
+    features_of,
+    frechet_distance,
+    kernel_distance,
+    samples,
+)
+from stylegan.imagenet import load_efficientnet
 
 
 def test_frechet_distance_of_known_gaussians() -> None:
@@ -17,6 +26,39 @@ def test_frechet_distance_of_known_gaussians() -> None:
     assert frechet_distance(x, y) == pytest.approx(1 + 1 + 0 + 4, rel=0.02)
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-9)
+
+
+def test_kernel_distance_is_the_unbiased_estimate() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)) + 1
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return (float(a @ b) / 4 + 1) ** 3
+
+    expected = (
+        np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+        + np.mean([kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j])
+        - 2 * np.mean([kernel(a, b) for a in x for b in y])
+    )
+    assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    big = rng.normal(size=(2000, 4))
+    assert abs(kernel_distance(big[:1000], big[1000:])) < 0.02 < kernel_distance(x, y)
+
+
+def test_distances_are_told_for_natural_pictures_apart() -> None:
+    generator = stylegan.load(stylegan.EMBEDDED)
+    own = torch.stack(list(samples(generator, 36, seed=1)))
+    grey = own.float().mean((1, 2, 3), keepdim=True).expand_as(own).to(torch.uint8)
+    natural = torch.arange(36) < 18
+    faces = Pictures(torch.where(natural[:, None, None, None], own, grey), torch.ones(36), natural)
+    result = evaluate(generator, faces, 18)
+    assert result.natural is not None
+    assert result.other is not None
+    assert result.natural.kernel < 0.5 * result.distances.kernel
+    assert result.natural.frechet < result.other.frechet
+    network = load_efficientnet()
+    alone = features_of(own[:1], network)
+    np.testing.assert_allclose(features_of(own[:3], network)[:1], alone, atol=1e-4)
 
 
 def test_samples_are_the_same_every_time() -> None:

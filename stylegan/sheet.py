@@ -1,0 +1,28 @@
+"""Pictures side by side in one file."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+
+def save_sheet(images: Float[Tensor, "n 3 r r"], path: Path) -> None:
+    """Write pictures in [-1, 1] side by side, in as square a sheet as their number allows."""
+    columns = math.ceil(math.sqrt(len(images)))
+    pixels = (images.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    side = images.shape[-1]
+    rows = math.ceil(len(images) / columns)
+    sheet = torch.zeros(rows * side, columns * side, 3, dtype=torch.uint8)
+    for index, tile in enumerate(pixels):
+        row, column = divmod(index, columns)
+        area = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
+        sheet[area] = tile.permute(1, 2, 0)
+    temporary = path.with_name(path.name + ".part")
+    Image.fromarray(sheet.numpy()).save(temporary, "PNG")
+    os.replace(temporary, path)
