@@ -2,7 +2,7 @@
 
 import sys
 
-from pulse.cli import main
+from pulse.cli.app import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "web")

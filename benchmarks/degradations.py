@@ -19,10 +19,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pulse.degrade import Bicubic, DegradeConfig, Grey
-from pulse.images import to_image, to_tensor
-from pulse.losses import squared_error
+from pulse.imaging.degrade import Bicubic, DegradeConfig, Grey
+from pulse.imaging.pictures import to_image, to_tensor
 from pulse.search import Status
+from pulse.search.losses import squared_error
 from pulse.upscale import Face, UpscaleConfig, Upscaler
 
 SIZE = 16

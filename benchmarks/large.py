@@ -23,7 +23,7 @@ import typer
 from search import count_passes, targets
 
 import stylegan
-from pulse.recipe import PAPER, SearchConfig
+from pulse.search.config import PAPER, SearchConfig
 from pulse.upscale import Face, UpscaleConfig, Upscaler
 from stylegan.checkpoints import save
 from stylegan.memory import keep_freed_memory

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pulse.degrade import Bicubic
+from pulse.imaging.degrade import Bicubic
 from stylegan.checkpoints import StyleGAN, open_checkpoint, save
 from stylegan.memory import keep_freed_memory
 from stylegan.stylegan1 import Layer, StyleGAN1, StyleGAN1Config

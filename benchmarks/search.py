@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from pulse.degrade import Bicubic
-from pulse.images import to_image, to_tensor
+from pulse.imaging.degrade import Bicubic
+from pulse.imaging.pictures import to_image, to_tensor
 from pulse.search import PAPER, SearchConfig, State
 from pulse.upscale import Face, UpscaleConfig, Upscaler
 from stylegan import Noise
@@ -188,7 +188,8 @@ def main(
     candidates: int = 4,
     steps: int = 100,
     batch: Annotated[
-        int | None, typer.Option(help="Candidates drawn at once, as `pulse.search.search` has it.")
+        int | None,
+        typer.Option(help="Candidates drawn at once, as `pulse.search.search` has it."),
     ] = None,
     variants: Annotated[str, typer.Option(help="Which, with commas.")] = "paper,default",
     sheets: Annotated[Path | None, typer.Option(help="Folder for sheets of all faces.")] = None,

@@ -1,4 +1,4 @@
-from pulse.cli import main
+from pulse.cli.app import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from pulse import __version__
-from pulse.framing import Framing
-from pulse.images import to_image, to_png, write_bytes
+from pulse.faces.framing import Framing
+from pulse.imaging.pictures import to_image, to_png, write_bytes
 from pulse.search import State, Status
 from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler
 
@@ -136,6 +136,12 @@ class Result:
                 )
             ],
         }
+
+
+def folder_name(path: Path, index: int) -> str:
+    """Where the results for a face go: the file's name without suffix, numbered after the first."""
+    stem = path.name if path.stem in (".", "..") else path.stem
+    return stem if index == 0 else f"{stem}-{index}"
 
 
 def write_result(

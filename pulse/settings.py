@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args
 
 from align import Detector
-from pulse.degrade import DegradeConfig
-from pulse.framing import MIN_LR_SIZE, Align
-from pulse.images import InputError
+from pulse.faces.framing import MIN_LR_SIZE, Align
+from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.pictures import InputError
 from pulse.results import Format
 from pulse.search import PRESETS, SearchConfig
 from pulse.upscale import UpscaleConfig

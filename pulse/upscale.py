@@ -17,15 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from pulse.coarse import Coarse, saves_steps, useful_sizes
-from pulse.curvature import Curvature
-from pulse.degrade import DegradeConfig
-from pulse.exact import back_project
-from pulse.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
-from pulse.images import InputError, Picture, to_tensor
-from pulse.latent import LatentPrior
-from pulse.losses import squared_error
+from pulse.faces.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
+from pulse.imaging.back_projection import back_project
+from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.pictures import InputError, Picture, to_tensor
 from pulse.search import Aids, Job, Level, SearchConfig, State, Status, search, search_many
+from pulse.search.coarse import Coarse, saves_steps, useful_sizes
+from pulse.search.curvature import Curvature
+from pulse.search.latent import LatentPrior
+from pulse.search.losses import squared_error
 from stylegan import Generator
 
 LR_SIZE = 16

@@ -1,6 +1,7 @@
 """Imports point one way (DESIGN: layout)."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("pulse", "stylegan", "align")
-MAY_IMPORT = {"stylegan": set(), "align": set(), "pulse": {"stylegan", "align"}}
-ORDER = (
-    "__init__", "images", "framing", "jpeg", "degrade", "exact", "cache", "latent", "losses",
-    "chunks", "coarse", "curvature", "recipe", "optimise", "descent", "search", "upscale",
-    "results", "web", "view", "page", "outputs", "settings", "storage", "inputs", "manifest",
-    "sheet", "batch", "cluster", "options", "models_cli", "align_cli", "web_cli", "batch_cli",
-    "cli", "__main__",
-)  # fmt: skip
+TOP = ("stylegan", "align", "pulse")
+# What stands in one line does not know its neighbours, but where `AMONG` says so.
+LEVELS = (
+    ("imaging",),
+    ("search", "superres", "faces"),
+    ("upscale", "results", "settings"),
+    ("video", "evaluation", "batch"),
+    ("web", "cli"),
+    ("__main__",),
+)
+AMONG = {("results", "upscale"), ("settings", "upscale"), ("settings", "results"), ("cli", "web")}
+OF_STYLEGAN_IN_IMAGING = {"stylegan.files"}
 
 
 def imported(path: Path) -> set[str]:
@@ -32,33 +36,72 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_packages_import_only_what_they_may(package: str) -> None:
+def unit(name: str) -> str | None:
+    """The package or module of pulse that a full name lies in."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "pulse" and len(parts) > 1 else None
+
+
+def files_of_pulse() -> list[Path]:
+    return sorted((ROOT / "pulse").glob("**/*.py"))
+
+
+@pytest.mark.parametrize("package", TOP[:2])
+def test_stylegan_and_align_know_nothing_of_the_others(package: str) -> None:
     for path in (ROOT / package).glob("**/*.py"):
-        others = {name.split(".")[0] for name in imported(path)} & set(PACKAGES)
-        assert others <= MAY_IMPORT[package] | {package}, path
+        others = {name.split(".")[0] for name in imported(path)} & set(TOP)
+        assert others <= {package}, path
 
 
-def test_modules_of_pulse_import_only_earlier_ones() -> None:
-    files = sorted((ROOT / "pulse").glob("*.py"))
-    assert {path.stem for path in files} == set(ORDER)
-    for path in files:
-        later = {f"pulse.{name}" for name in ORDER[ORDER.index(path.stem) :]}
-        assert not imported(path) & later, path
+def test_packages_of_pulse_import_only_earlier_ones() -> None:
+    rank = {name: number for number, level in enumerate(LEVELS) for name in level}
+    for path in files_of_pulse():
+        own = path.relative_to(ROOT / "pulse").parts[0].removesuffix(".py")
+        if own == "__init__":
+            assert not any(unit(name) for name in imported(path))
+            continue
+        others = {other for name in imported(path) if (other := unit(name)) in rank} - {own}
+        for other in others:
+            assert rank[other] < rank[own] or (own, other) in AMONG, f"{path} imports {other}"
 
 
-def test_only_the_page_imports_gradio() -> None:
-    files = [*(ROOT / "pulse").glob("*.py"), ROOT / "app.py"]
-    importing = {p.stem for p in files if any(n.startswith("gradio") for n in imported(p))}
-    assert importing == {"page"}
+def test_imaging_knows_nothing_of_generators() -> None:
+    for path in (ROOT / "pulse" / "imaging").glob("*.py"):
+        names = {".".join(n.split(".")[:2]) for n in imported(path) if n.startswith("stylegan.")}
+        assert names <= OF_STYLEGAN_IN_IMAGING, path
 
 
-def test_only_the_cluster_imports_ray() -> None:
-    files = [*(ROOT / "pulse").glob("*.py"), ROOT / "app.py"]
-    importing = {p.stem for p in files if any(n.split(".")[0] == "ray" for n in imported(p))}
-    assert importing == {"cluster"}
+@pytest.mark.parametrize("top", TOP)
+def test_no_package_imports_in_a_circle(top: str) -> None:
+    paths = (ROOT / top).glob("**/*.py")
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): imported(p) for p in paths}
+    modules = {name.removesuffix(".__init__"): names for name, names in modules.items()}
+    # A package's own __init__ gathers what its modules have.
+    graph = {
+        name: {other for other in names if other in modules and not name.startswith(other)}
+        for name, names in modules.items()
+    }
+    assert graph
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("gradio", {"pulse/web"}),
+        ("ray", {"pulse/batch/ray_engine.py"}),
+        ("av", {"pulse/imaging"}),
+    ],
+)
+def test_a_library_has_one_home(library: str, homes: set[str]) -> None:
+    for path in [*files_of_pulse(), ROOT / "app.py"]:
+        if library in {name.split(".")[0] for name in imported(path)}:
+            place = path.relative_to(ROOT).as_posix()
+            assert any(place == home or place.startswith(f"{home}/") for home in homes), place
 
 
 def test_command_line_starts_without_gradio_and_ray() -> None:
-    code = "import sys, pulse.cli; sys.exit(bool({'gradio', 'ray', 'fsspec'} & set(sys.modules)))"
+    code = (
+        "import sys, pulse.cli.app; sys.exit(bool({'gradio', 'ray', 'fsspec'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pulse.images import to_tensor
+from pulse.imaging.pictures import to_tensor
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 

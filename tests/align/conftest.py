@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 import stylegan
-from pulse.images import to_image
+from pulse.imaging.pictures import to_image
 
 
 @pytest.fixture(scope="session")

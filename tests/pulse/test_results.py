@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pulse.degrade import Bicubic, DegradeConfig
-from pulse.images import to_tensor
+from pulse.imaging.degrade import Bicubic, DegradeConfig
+from pulse.imaging.pictures import to_tensor
 from pulse.results import SOURCE_TYPE, Format, Result, write_result
 from pulse.search import SearchConfig, Status
 from pulse.upscale import Face, UpscaleConfig, Upscaler

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pulse.degrade import Bicubic, Box, DegradeConfig, Grey
-from pulse.images import InputError, Picture, to_tensor
-from pulse.losses import squared_error
+from pulse.imaging.degrade import Bicubic, Box, DegradeConfig, Grey
+from pulse.imaging.pictures import InputError, Picture, to_tensor
 from pulse.search import SearchConfig, State, Status
+from pulse.search.losses import squared_error
 from pulse.upscale import Face, UpscaleConfig, Upscaler, choose_device, choose_precision, find_faces
 from stylegan import Generator
 

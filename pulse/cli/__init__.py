@@ -1,0 +1,1 @@
+"""The commands. `pulse.cli.app.main` runs them."""

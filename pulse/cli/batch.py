@@ -1,0 +1,191 @@
+"""`pulse batch`: a folder, a pattern or a list of pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pulse.batch.inputs import Inputs
+from pulse.batch.jobs import Batch, Engine, Local, Outcome, Summary
+from pulse.cli import options
+from pulse.cli.models import load_generator
+from pulse.cli.outputs import say
+from pulse.imaging.pictures import InputError
+from pulse.settings import Settings
+from pulse.upscale import NOTICE
+from stylegan import EMBEDDED
+
+PLAIN_EVERY = 10.0
+"""Seconds between the lines of progress when nobody watches."""
+
+
+def work(
+    inputs: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="A folder, 'pattern*.png', or list (.txt or .jsonl)."),
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write to.")],
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Folders inside the folder, too.")
+    ] = False,
+    candidates: options.Candidates = Settings.candidates,
+    steps: options.Steps = Settings.steps,
+    seed: options.Seed = Settings.seed,
+    generator: options.GeneratorName = EMBEDDED,
+    device: options.Device = "auto",
+    tolerance: options.Tolerance = Settings.tolerance,
+    lr_size: options.LrSize = Settings.lr_size,
+    degrade: options.Degrade = Settings.degrade,
+    align: options.Alignment = Settings.align,
+    face: options.Face = Settings.face,
+    detector: options.DetectorName = Settings.detector,
+    paste: options.Paste = Settings.paste,
+    preset: options.PresetName = Settings.preset,
+    exact: options.Exact = Settings.exact,
+    time_limit: options.TimeLimit = Settings.time_limit,
+    format: options.FileFormat = Settings.format,
+    batch_size: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="Candidates drawn at once, of several pictures."),
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Do what is done anew.")] = False,
+    break_lock: Annotated[
+        bool,
+        typer.Option(
+            "--break-lock", help="Go on where a batch that was killed holds an object storage."
+        ),
+    ] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This process, or a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster, or auto; else one is started on this machine."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With Ray: at most so many. [default: all it has]")
+    ] = None,
+    cpus_per_worker: Annotated[
+        int, typer.Option(min=1, help="With Ray, for workers without a GPU.")
+    ] = 1,
+) -> None:
+    """Search for faces of many pictures; the same command goes on where it stopped."""
+    settings = Settings(
+        candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
+        exact, time_limit, format, paste,
+    )  # fmt: skip
+    if batch_size != "auto" and (not batch_size.isdecimal() or int(batch_size) == 0):
+        raise InputError(f"--batch-size takes a whole number from 1 on, or auto; not {batch_size}.")
+    size = None if batch_size == "auto" else int(batch_size)
+    if engine == "local" and (address is not None or workers is not None):
+        raise InputError("--address and --workers are for a Ray cluster; add --engine ray.")
+    items = Inputs(inputs, settings, recursive, output)
+    count = sum(1 for _ in items)
+    if items.skipped:
+        say(f"{inputs}: {items.skipped} left out that are no pictures by their names.")
+    if count == 0:
+        deeper = "" if recursive else "; -r looks into the folders inside, too"
+        raise InputError(f"{inputs} holds no pictures{deeper}.")
+
+    worker: Engine
+    if engine == "ray":
+        from pulse.batch import ray_engine  # Here, since only this needs Ray.
+
+        ray_engine.check((inputs, output), device)
+        upscaler = load_generator(generator, "cpu")
+        worker = ray_engine.Cluster(
+            upscaler, generator, device, size, address, workers, cpus_per_worker
+        )
+    else:
+        worker = Local(load_generator(generator, device), size)
+    batch = Batch(items, output, worker, force, break_lock)
+    stopped = False
+    try:
+        with _progress(count) as show:
+            for outcome in batch:
+                show(outcome, batch.summary)
+    except KeyboardInterrupt:
+        stopped = True
+    except MemoryError as error:
+        raise InputError(
+            "There is too little memory to draw one candidate: ask for a smaller generator, or "
+            "for fewer candidates with -n."
+        ) from error
+    print(batch.summary)
+    if batch.summary.faces:
+        print(f"{output.rstrip('/')}/index.html  shows them")
+        print(NOTICE)
+    if stopped:
+        say("Stopped; what is finished stays, and the same command goes on from there.")
+    if stopped or not batch.summary.complete:
+        raise typer.Exit(1)
+
+
+class _Show(Protocol):
+    def __call__(self, outcome: Outcome, summary: Summary) -> None: ...
+
+
+@contextmanager
+def _progress(inputs: int) -> Iterator[_Show]:
+    """One bar on a terminal, a line now and then elsewhere; both on stderr.
+
+    Args:
+        inputs: how many pictures there are; each counts as one face until more are found in it.
+    """
+    console = Console(stderr=True)
+    further = 0
+
+    def total(outcome: Outcome) -> int:
+        nonlocal further
+        further += (outcome.entry.face or 0) > 0
+        return inputs + further
+
+    if not console.is_terminal:
+        last = time.monotonic()
+
+        def line(outcome: Outcome, summary: Summary) -> None:
+            nonlocal last
+            count = total(outcome)
+            if outcome.entry.failed:
+                say(f"pulse: {outcome.entry.reason}")
+            if time.monotonic() - last > PLAIN_EVERY:
+                last = time.monotonic()
+                done = summary.faces + summary.errors
+                left = _duration((count - done) / summary.rate * 60) if summary.rate else "?"
+                say(f"{done}/{count} faces, {_words(summary)}, {left} left")
+
+        yield line
+        return
+    columns = (
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed}/{task.total} faces"),
+        TextColumn("{task.fields[words]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=inputs, words="")
+
+        def bar(outcome: Outcome, summary: Summary) -> None:
+            count = total(outcome)
+            if outcome.entry.failed:
+                progress.console.print(f"pulse: {outcome.entry.reason}", markup=False)
+            done = summary.faces + summary.errors
+            progress.update(task, total=count, completed=done, words=_words(summary))
+
+        yield bar
+
+
+def _words(summary: Summary) -> str:
+    found = f"{summary.found} found, {summary.faces - summary.found} not, {summary.errors} failed"
+    return f"{summary.rate:.1f} a minute, {found}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

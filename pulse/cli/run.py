@@ -1,0 +1,270 @@
+"""`pulse run`: a few pictures, watched."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pulse.cli import options
+from pulse.cli.models import load_generator
+from pulse.cli.outputs import (
+    check_output,
+    claim,
+    complain,
+    first_names,
+    say,
+    write_file,
+    writing,
+)
+from pulse.faces.framing import Framing, choose, draw_faces, find_framings
+from pulse.imaging.pictures import InputError, read_picture, to_png
+from pulse.results import Format, Result, folder_name, write_result
+from pulse.search import State, Status
+from pulse.settings import Settings
+from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from stylegan import EMBEDDED
+
+PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
+
+
+def run(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures of faces.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
+        "results"
+    ),
+    candidates: options.Candidates = Settings.candidates,
+    steps: options.Steps = Settings.steps,
+    seed: options.Seed = Settings.seed,
+    generator: options.GeneratorName = EMBEDDED,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "auto",
+    tolerance: options.Tolerance = Settings.tolerance,
+    lr_size: options.LrSize = Settings.lr_size,
+    degrade: options.Degrade = Settings.degrade,
+    align: options.Alignment = Settings.align,
+    face: options.Face = Settings.face,
+    detector: options.DetectorName = Settings.detector,
+    paste: options.Paste = Settings.paste,
+    show_faces: Annotated[
+        bool, typer.Option("--show-faces", help="Write the photo with numbered faces, too.")
+    ] = False,
+    preset: options.PresetName = Settings.preset,
+    exact: options.Exact = Settings.exact,
+    time_limit: options.TimeLimit = Settings.time_limit,
+    format: options.FileFormat = Settings.format,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the records, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Search for high-resolution faces that downscale to each input."""
+    settings = Settings(
+        candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
+        exact, time_limit, format, paste,
+    )  # fmt: skip
+    config, which = settings.config, settings.which
+    names = first_names(inputs)
+    check_output(output)
+
+    faces: list[tuple[Path, Face]] = []
+    upscaler: Upscaler | None = None
+    refused = False
+    for path in inputs:
+        try:
+            picture = read_picture(path)
+            if upscaler is None:
+                upscaler = load_generator(generator, device, precision)
+            framings = find_framings(picture, str(path), align, detector)
+            if show_faces:
+                _show_faces(picture.image, framings, path, output / folder_name(path, 0))
+            chosen = choose(framings, which, str(path))
+        except InputError as error:
+            complain(error)
+            refused = True
+            continue
+        for framing in chosen:
+            resolution = upscaler.generator.resolution
+            try:
+                (one,) = find_faces(
+                    picture, config.lr_size, resolution, str(path), [framing], config.degrade
+                )
+                claim(names, path, one.index)
+            except InputError as error:
+                complain(error)
+                refused = True
+                continue
+            faces.append((path, one))
+            for note in one.notes:
+                say(f"{path}: {note}")
+        if which == "largest" and len(framings) > 1:
+            say(f"{path}: It shows {len(framings)} faces; the largest is used, see --face.")
+        if paste and framings[0].found is None:
+            say(f"{path}: No face was looked for or found, so there is none to paste over.")
+
+    records: list[dict[str, Any]] = []
+    complete = matched = True
+    try:
+        for path, one in faces:
+            assert upscaler is not None
+            folder = output / folder_name(path, one.index)
+            try:
+                check_output(folder)
+                result = _search(path, one, upscaler, config, preset)
+                if result is None:
+                    complete = False
+                    break
+                record = _write(result, folder, format, paste)
+            except InputError as error:
+                complain(error)
+                refused = True
+                continue
+            records.append(record)
+            matched &= result.found
+            if not as_json:
+                _report(record, folder)
+            if result.interrupted:
+                complete = False
+                break
+    finally:
+        if as_json:
+            print(json.dumps(records, indent=2))
+        elif records:
+            print(NOTICE)
+    if refused:
+        raise typer.Exit(2)
+    if not (complete and matched):
+        raise typer.Exit(1)
+
+
+def _show_faces(image: Image.Image, framings: list[Framing], path: Path, folder: Path) -> None:
+    """Write the photo with numbered boxes, and list them."""
+    check_output(folder)
+    file = folder / "faces.png"
+    write_file(file, to_png(draw_faces(image, framings)))
+    say(f"{path}: {file} shows its faces by number.")
+    for framing in framings:
+        where = ""
+        if framing.found is not None:
+            left, top, right, bottom = (round(value) for value in framing.found.box)
+            where = f" from ({left}, {top}) to ({right}, {bottom})"
+        say(f"{path}: face {framing.index}{where}, framed by {framing.side} pixels.")
+
+
+def _search(
+    path: Path, face: Face, upscaler: Upscaler, config: UpscaleConfig, preset: str
+) -> Result | None:
+    """Search for one face while showing how it goes; None if it was stopped before it began."""
+    start = time.monotonic()
+    state: State | None = None
+    interrupted = False
+    try:
+        with _progress(path.name) as show:
+            for state in upscaler.search(face, config):
+                show(state)
+    except KeyboardInterrupt:
+        interrupted = True
+        if state is not None and config.search.exact:
+            state = upscaler.closed(face, state)
+    except MemoryError as error:
+        raise InputError(
+            f"There is too little memory to draw {path}: ask for fewer candidates with -n, or for "
+            "a smaller generator."
+        ) from error
+    if state is None:
+        say("Stopped before anything was found.")
+        return None
+    if interrupted:
+        say("Stopped; what was found so far is written.")
+    seconds = time.monotonic() - start
+    return Result(str(path), face, state, config, preset, upscaler, seconds, interrupted)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Any]:
+    """A live display on a terminal, a line now and then elsewhere; both on stderr."""
+    console = Console(stderr=True)
+    last: State | None = None
+    if not console.is_terminal:
+
+        def line(state: State) -> None:
+            nonlocal last
+            if last is not None and last.step % PLAIN_EVERY == 0:
+                say(f"{name}: step {last.step}/{last.steps}, best mse {_errors(last)}")
+            last = state
+
+        try:
+            yield line
+        finally:
+            if last is not None:
+                say(f"{name}: ended at step {last.step}/{last.steps}, best mse {_errors(last)}")
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[steps]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[errors]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        # The first search with a large generator is getting ready for most of a minute.
+        task: TaskID = progress.add_task(name, total=None, steps="getting ready", errors="")
+
+        def bar(state: State) -> None:
+            nonlocal last
+            last = state
+            steps, errors = f"{state.step}/{state.steps} steps", f"best mse {_errors(state)}"
+            progress.update(
+                task, total=state.steps, completed=state.step, steps=steps, errors=errors
+            )
+
+        yield bar
+        if last is not None:  # All candidates may be done before the last step.
+            progress.update(task, total=last.step, completed=last.step)
+
+
+def _errors(state: State) -> str:
+    """The best errors in thousandths, a tick behind those that match."""
+    parts = [
+        f"{error * 1e3:.2f}{'✓' if status is Status.FOUND else ''}"
+        for error, status in zip(state.best.tolist(), state.status, strict=True)
+    ]
+    shown = parts if len(parts) <= 8 else [*parts[:8], "..."]
+    return " ".join(shown) + " (e-3)"
+
+
+def _write(result: Result, folder: Path, format: Format, paste: bool) -> dict[str, Any]:
+    photo = None
+    if paste:
+        try:  # Again, since all photos of a run might not fit into memory.
+            photo = read_picture(Path(result.source)).image
+        except InputError as error:
+            complain(error)
+    with writing(folder):
+        return write_result(result, folder, format, photo)
+
+
+def _report(record: dict[str, Any], folder: Path) -> None:
+    """Say on stdout what was made of one face."""
+    best = None
+    for candidate in record["candidates"]:
+        mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.3e}"
+        if candidate["mse_exact"] is not None:
+            mse += f", then {candidate['mse_exact']:.1e}"
+        status = Status(candidate["status"])
+        print(f"{folder / candidate['file']}  {status.value.replace('_', ' ')}  {mse}")
+        best = Status.FOUND if Status.FOUND in (best, status) else status
+    if best is not None and best is not Status.FOUND:
+        print(f"No candidate matches {record['input']}. {best.advice}")
+    if record["tolerance"] > record["config"]["search"]["tolerance"]:
+        print(f"The noise raises the tolerance to {record['tolerance']:.2e}.")
+    print(f"{folder / 'comparison.png'}  shows them side by side")
+    if "photo" in record["candidates"][0]:
+        print(f"{folder / record['candidates'][0]['photo']}  and on: the photo with each of them")

@@ -1,0 +1,1 @@
+"""Photos -> faces as they are matched."""

@@ -1,0 +1,1 @@
+"""Pictures <-> tensors, and what happens to pictures."""

@@ -1,0 +1,15 @@
+"""The method: spherical gradient descent in the latent space of a generator.
+
+PULSE (Menon et al., CVPR 2020): among the pictures that a generator draws, find some whose
+downscaled version is the given one. `search` is an iterable of states: to watch, iterate; to
+cancel, stop; the last state is the answer.
+"""
+
+from pulse.search.config import PAPER, PRESETS, SearchConfig, Status
+from pulse.search.descent import Aids, Level, State
+from pulse.search.run import Job, search, search_many
+
+__all__ = [
+    "PAPER", "PRESETS", "Aids", "Job", "Level", "SearchConfig", "State", "Status", "search",
+    "search_many",
+]  # fmt: skip

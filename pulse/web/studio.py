@@ -1,0 +1,513 @@
+"""What the page does, without the page: a line of visitors, their searches and their files."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import shutil
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from pulse.faces.framing import MIN_LR_SIZE, Framing, find_framings
+from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.pictures import InputError, Picture, read_picture, write_bytes
+from pulse.results import Result, facts_of, pasted, write_result
+from pulse.search import State
+from pulse.upscale import Face, UpscaleConfig, Upscaler, find_faces
+from stylegan import EMBEDDED, CheckpointError, zoo
+
+CLOSE = 4.0
+"""A candidate whose error is at most this many times the tolerance is called close."""
+EVERY = 0.25
+"""Seconds between two looks at a search that is going on."""
+KEPT = 3600.0
+"""Seconds after which what a visitor gave and got is removed, if he has not left before."""
+PICTURE = "The picture"
+NO_FACE = (
+    "No face was found in the picture. Crop it to a square around one face, or tick 'Take it as it "
+    "is' in the settings if it is nothing but a face."
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may ask of the machine.
+
+    Attributes:
+        searches: at once on the device; who comes later waits.
+        waiting: visitors that may wait.
+        upload: bytes of a file.
+        pixels: of a picture.
+        visitors: whose results are kept at once; the longest unused are removed first.
+        fetch: whether generators that are not here may be fetched.
+    """
+
+    searches: int = 1
+    waiting: int = 20
+    candidates: int = 8
+    steps: int = 500
+    upload: int = 20_000_000
+    pixels: int = 25_000_000
+    visitors: int = 100
+    fetch: bool = True
+
+    def check(self, config: UpscaleConfig) -> None:
+        """Raises InputError if more is asked for than is allowed."""
+        for name, value, most in (
+            ("candidates", config.candidates, self.candidates),
+            ("steps", config.search.steps, self.steps),
+        ):
+            if value > most:
+                raise InputError(f"At most {most} {name} can be asked for here, not {value}.")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which face of which picture to match, and how.
+
+    Attributes:
+        face: its number in the picture.
+        as_it_is: whether no face is looked for, and the picture taken as one.
+        lr_size, degrade: as in `UpscaleConfig`.
+    """
+
+    picture: Path
+    face: int = 0
+    generator: str = EMBEDDED
+    lr_size: int | None = None
+    as_it_is: bool = False
+    degrade: DegradeConfig | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Others come first: `ahead` of them."""
+
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A generator is opened, or fetched first: then bytes that are here, and in all if known."""
+
+    generator: str
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Searching:
+    """A search as it stands.
+
+    Attributes:
+        seconds: since it began.
+        tolerance: that is used, with what noise adds.
+    """
+
+    state: State
+    seconds: float
+    tolerance: float
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it takes at most if it goes on as it did; None at the start."""
+        if self.state.step == 0:
+            return None
+        return self.seconds / self.state.step * (self.state.steps - self.state.step)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The search ended, or was stopped after it had begun."""
+
+    result: Result
+
+
+Update = Waiting | Opening | Searching | Done
+Tell = Callable[[Update], None]
+
+
+class _StoppedError(Exception):
+    """Leaves the work of a visitor who does not wait for it any more."""
+
+
+class Line:
+    """First come, first served, `places` at a time."""
+
+    def __init__(self, places: int, waiting: int) -> None:
+        self._places, self._most = places, places + waiting
+        self._tickets: list[object] = []
+        self._lock = threading.Lock()
+
+    def join(self) -> object:
+        """A ticket, to be handed to `leave` in any case.
+
+        Raises:
+            InputError: too many wait already.
+        """
+        with self._lock:
+            if len(self._tickets) >= self._most:
+                raise InputError("Too many people are waiting; please come back in a few minutes.")
+            self._tickets.append(ticket := object())
+            return ticket
+
+    def ahead(self, ticket: object) -> int:
+        """How many have to leave before it is the ticket's turn."""
+        with self._lock:
+            return max(self._tickets.index(ticket) - self._places + 1, 0)
+
+    def leave(self, ticket: object) -> None:
+        with self._lock:
+            self._tickets.remove(ticket)
+
+
+@dataclass
+class Visit:
+    """What is kept of one visitor.
+
+    Attributes:
+        folder: of the files that he may fetch, its name not to be guessed.
+        picture, face: that his last search was for.
+        details: how each candidate of his last search is shown.
+        stop: ends his search.
+    """
+
+    folder: Path
+    picture: Path | None = None
+    face: Face | None = None
+    details: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+
+class Studio:
+    """The generators, the line before them, and the visitors' folders."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        generator: str = EMBEDDED,
+        device: str = "auto",
+        upscaler: Upscaler | None = None,
+    ) -> None:
+        """Open the first generator.
+
+        Args:
+            folder: for temporary files; what lies in it for longer than `KEPT` is removed.
+            generator: name or file of the one that is chosen at first.
+            upscaler: that generator if it is open already.
+
+        Raises:
+            InputError: there is no such device.
+            stylegan.CheckpointError: there is no such generator, or it cannot be opened.
+        """
+        self.folder, self.limits, self.device = folder, limits or Limits(), device
+        self.first = generator
+        self._loaded = OrderedDict({generator: upscaler or Upscaler.load(generator, device)})
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._looking = threading.Lock()
+        self._framings: OrderedDict[tuple[Path, bool], list[Framing]] = OrderedDict()
+        self._line = Line(self.limits.searches, self.limits.waiting)
+        self._visits: OrderedDict[str, Visit] = OrderedDict()
+
+    def generators(self) -> list[str]:
+        """Names that may be asked for: the first one's, those here, and those to be fetched."""
+        names = [model.name for model in zoo.MODELS if self.limits.fetch or zoo.is_here(model)]
+        return [self.first, *(name for name in names if name != self.first)]
+
+    def read(self, path: Path) -> Picture:
+        """A visitor's picture.
+
+        Raises:
+            InputError: it is too large, or none that can be read.
+        """
+        if not path.is_file():
+            raise InputError("The picture is not here any more; please give it again.")
+        if path.stat().st_size > self.limits.upload:
+            raise InputError(
+                f"The file has {path.stat().st_size / 1e6:.1f} MB; at most "
+                f"{self.limits.upload / 1e6:.3g} MB are taken here: make the picture smaller."
+            )
+        return read_picture(path, PICTURE, self.limits.pixels)
+
+    def framings(self, path: Path, as_it_is: bool) -> list[Framing]:
+        """Where the faces of a picture are, largest first.
+
+        Args:
+            as_it_is: whether no face is looked for, and the picture taken as one.
+
+        Raises:
+            InputError: the picture cannot be used, or shows none.
+        """
+        key = (path, as_it_is)
+        with self._looking:  # The detector serves one at a time.
+            if key not in self._framings:
+                picture = self.read(path)
+                try:
+                    found = find_framings(picture, PICTURE, "never" if as_it_is else "auto")
+                except InputError:
+                    found = []
+                self._framings[key] = found
+                while len(self._framings) > self.limits.visitors:
+                    self._framings.popitem(last=False)
+            if not self._framings[key]:
+                raise InputError(NO_FACE)
+            return self._framings[key]
+
+    def face(self, wish: Wish) -> Face:
+        """The face as it would be matched.
+
+        Raises:
+            InputError: the picture or the generator cannot be used, or not like that.
+        """
+        framings = self.framings(wish.picture, wish.as_it_is)
+        if not 0 <= wish.face < len(framings):
+            raise InputError(f"The picture has no face {wish.face + 1}; choose another.")
+        framing, size = framings[wish.face], wish.lr_size
+        resolution = self._resolution(wish.generator)
+        if size is not None and not MIN_LR_SIZE <= size <= min(framing.side, resolution):
+            raise InputError(
+                f"The face has {framing.side} pixels per side and the generator draws "
+                f"{resolution}, so it cannot be matched at {size}: choose a size from "
+                f"{MIN_LR_SIZE} to {min(framing.side, resolution)}, or 0."
+            )
+        picture = self.read(wish.picture)
+        degrade = wish.degrade
+        (face,) = find_faces(picture, size, resolution, PICTURE, [framing], degrade)
+        grey = bool((face.low == face.low[:1]).all())
+        if degrade is not None and grey and not degrade.grey:
+            degrade = replace(degrade, grey=True)
+            (face,) = find_faces(picture, size, resolution, PICTURE, [framing], degrade)
+        return face
+
+    def run(
+        self, wish: Wish, config: UpscaleConfig, preset: str, stop: threading.Event
+    ) -> Iterator[Update]:
+        """Wait, open the generator and search; the last update is `Done`.
+
+        Args:
+            preset: that `config.search` was made from.
+            stop: ends it when set.
+
+        It ends within a second after `stop` is set, without `Done` if the search had not begun.
+        The place in the line is free again when the step that is being computed is over.
+
+        Raises:
+            InputError, stylegan.CheckpointError, MemoryError: it cannot be done.
+        """
+        self.limits.check(config)
+        face = self.face(wish)  # Before the line: whoever gave what is no face need not wait.
+        ticket = self._line.join()
+        try:
+            last = None
+            while (ahead := self._line.ahead(ticket)) and not stop.wait(0.1):
+                if ahead != last:
+                    yield Waiting(ahead)
+                last = ahead
+        except GeneratorExit:
+            self._line.leave(ticket)
+            raise
+        if stop.is_set():
+            self._line.leave(ticket)
+            return
+        upscaler: Upscaler | None = None
+        complete = False
+
+        def work(tell: Tell) -> None:
+            nonlocal upscaler, complete
+            try:
+                upscaler = self._open(wish.generator, tell)
+                tolerance = config.search.with_noise(face.degrade.noise).tolerance
+                start = time.monotonic()
+                for state in upscaler.search(face, config):
+                    tell(Searching(state, time.monotonic() - start, tolerance))
+                complete = True
+            finally:
+                self._line.leave(ticket)
+
+        shown: Searching | None = None
+        for update in follow(work, stop):
+            yield update
+            if isinstance(update, Searching):
+                shown = update
+        if shown is not None:
+            assert upscaler is not None
+            source, state = wish.picture.name, shown.state
+            if not complete and config.search.exact:
+                state = upscaler.closed(face, state)
+            yield Done(
+                Result(source, face, state, config, preset, upscaler, shown.seconds, not complete)
+            )
+
+    def _resolution(self, generator: str) -> int:
+        loaded = self._loaded.get(generator)
+        if loaded is not None:
+            return loaded.generator.resolution
+        model = zoo.find(generator)
+        if model is None or generator not in self.generators():
+            raise InputError(f"No generator is named {generator} here; choose one of the list.")
+        return model.resolution
+
+    def _open(self, name: str, tell: Tell) -> Upscaler:
+        """The generator of that name; the two that were used last are kept open."""
+        with self._opening:
+            if name not in self._loaded:
+                tell(Opening(name))
+                model = zoo.find(name)
+                if model is not None and not zoo.is_here(model):
+                    zoo.fetch(model, lambda _, done, total: tell(Opening(name, done, total)))
+                self._loaded[name] = Upscaler.load(name, self.device)
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > 2:
+                self._loaded.popitem(last=False)
+            return self._loaded[name]
+
+    def visit(self, key: str) -> Visit:
+        """What is kept of the visitor of that key."""
+        with self._lock:
+            if key not in self._visits:
+                self._visits[key] = Visit(self.new_folder())
+            visit = self._visits[key]
+            visit.used = time.monotonic()
+            self._visits.move_to_end(key)
+            old = list(self._visits)[: -self.limits.visitors]
+        for other in old:
+            self.leave(other)
+        return visit
+
+    def new_folder(self) -> Path:
+        """A folder for files to fetch, whose name nobody else can guess."""
+        folder = self.folder / secrets.token_urlsafe(16)
+        folder.mkdir(parents=True)
+        return folder
+
+    def leave(self, key: str) -> None:
+        """Stop what the visitor has going on and remove what is kept of him."""
+        with self._lock:
+            visit = self._visits.pop(key, None)
+        if visit is not None:
+            visit.stop.set()
+            shutil.rmtree(visit.folder, ignore_errors=True)
+
+    def paste(self, visit: Visit, index: int) -> Path:
+        """The visitor's photo with a candidate of his last search in the place of the face.
+
+        Raises:
+            InputError: there is no such photo any more, or no face was found in it.
+        """
+        if visit.picture is None or visit.face is None or visit.face.framing is None:
+            raise InputError("There is no photo to paste into any more; please give it again.")
+        if visit.face.framing.found is None:
+            raise InputError("No face was found in the picture, so there is none to replace.")
+        candidate = candidate_file(visit.results, index)
+        photo = self.read(visit.picture).image
+        with Image.open(candidate) as image:
+            data = pasted(image.convert("RGB"), facts_of(candidate), visit.face.framing, photo)
+        target = visit.results / f"photo-{index:02d}.png"
+        write_bytes(target, data)
+        return target
+
+    def sweep(self, age: float = KEPT) -> None:
+        """Remove what was not used for so many seconds, uploads included."""
+        with self._lock:
+            old = [k for k, v in self._visits.items() if time.monotonic() - v.used > age]
+            kept = {visit.folder for visit in self._visits.values()}
+        for key in old:
+            self.leave(key)
+        for path in self.folder.iterdir():
+            if path not in kept and time.time() - path.stat().st_mtime > age:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def follow(work: Callable[[Tell], None], stop: threading.Event) -> Iterator[Update]:
+    """Do the work in a thread and yield the newest of what it tells, at intervals of `EVERY`.
+
+    So a stop need not wait for a step that takes long, and a slow line delays no search. After a
+    stop the thread ends as soon as it tells something. What it raises is raised here.
+    """
+    condition = threading.Condition()
+    newest: Update | None = None
+    over = left = False
+    failure: BaseException | None = None
+
+    def tell(update: Update) -> None:
+        nonlocal newest
+        with condition:
+            if left or stop.is_set():
+                raise _StoppedError
+            newest = update
+            condition.notify()
+
+    def body() -> None:
+        nonlocal over, failure
+        try:
+            work(tell)
+        except _StoppedError:
+            pass
+        except BaseException as error:
+            failure = error
+        with condition:
+            over = True
+            condition.notify()
+
+    threading.Thread(target=body, daemon=True).start()
+
+    def news() -> bool:
+        return over or newest is not None
+
+    try:
+        while True:
+            with condition:
+                condition.wait_for(news, timeout=0.1)
+                update, newest, ended = newest, None, over
+            if update is not None:
+                yield update
+                if not ended:
+                    stop.wait(EVERY)
+            elif ended:
+                if failure is not None:
+                    raise failure
+                return
+            elif stop.is_set():
+                return
+    finally:
+        left = True
+
+
+def archive(result: Result, folder: Path) -> Path:
+    """Write a result into a folder, and all its files into `pulse.zip` beside them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    write_result(result, folder)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed already.
+        for path in sorted(folder.iterdir()):
+            file.write(path, path.name)
+    target = folder / "pulse.zip"
+    write_bytes(target, buffer.getvalue())
+    return target
+
+
+def candidate_file(folder: Path, index: int) -> Path:
+    """Where `archive` puts a candidate."""
+    return folder / f"candidate-{index:02d}.png"
+
+
+def apology(error: BaseException) -> str | None:
+    """What to tell a visitor, in a sentence; None if the fault is not his."""
+    if isinstance(error, InputError | CheckpointError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is too little memory: ask for fewer candidates, or for a smaller generator."
+    return None

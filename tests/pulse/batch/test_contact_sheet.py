@@ -1,0 +1,62 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+from pulse.batch.contact_sheet import FACES, write_sheet
+from pulse.batch.manifest import Entry
+from pulse.batch.storage import open_folder
+
+
+def entry(name: str, status: str = "found", reason: str | None = None) -> Entry:
+    folder = None if reason else name
+    files = ("candidate-00.png", "candidate-01.png", "input.png", "result.json")
+    mse = () if reason else (None, 0.001)
+    return Entry(name, folder, name, "0", "0", 0, 1, status, mse, files, 1.0, reason)
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.figures: list[str] = []
+        self.pictures: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        if tag == "figure":
+            self.figures.append(facts["class"] or "")
+        if tag == "img":
+            assert facts["loading"] == "lazy"
+            self.pictures.append(unquote(facts["src"] or ""))
+
+
+def test_a_page_for_each_few_hundred(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    with folder.owned():
+        entries = [entry(f"{number:04}") for number in range(2 * FACES + 1)]
+        assert write_sheet(folder, entries, len(entries), "All.") == 3
+        pages = [Page((tmp_path / f"index{n}.html").read_text()) for n in ("", "-2", "-3")]
+        assert [len(page.figures) for page in pages] == [FACES, FACES, 1]
+        assert 'href="index-3.html"' in (tmp_path / "index.html").read_text()
+        assert write_sheet(folder, entries[:FACES], FACES, "All.") == 1
+        assert {path.name for path in tmp_path.glob("*.html")} == {"index.html"}
+        assert write_sheet(folder, [], 0, "Nothing.") == 1
+
+
+def test_names_and_reasons_cannot_break_it(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    odd = "x/a b\"'<script>&#?%20ü\udcff"
+    with folder.owned():
+        entries = [entry(odd), entry("b", "not_converged"), entry("c", "error", "<b>bad</b>")]
+        write_sheet(folder, entries, 3, "One & all.")
+    text = (tmp_path / "index.html").read_text()
+    page = Page(text)
+    assert page.figures == ["found", "missed", "error"]
+    assert page.pictures[1] == f"{odd[:-1]}\ufffd/candidate-00.png"
+    assert len(page.pictures) == 6
+    assert len(re.findall("<script>", text)) == 1
+    assert "&lt;b&gt;bad&lt;/b&gt;" in text
+    assert "best mse 1.00e-03" in text
+    assert "imaginary person" in text
+    assert "http" not in text

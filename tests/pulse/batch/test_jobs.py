@@ -1,0 +1,596 @@
+"""Batches in this process, and at the command line as a person meets them: killed, gone on with."""
+
+import errno
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pulse.batch.inputs import Inputs, Item
+from pulse.batch.jobs import Batch, Local, Order, Report, Worker
+from pulse.batch.manifest import Entry
+from pulse.batch.storage import StorageError, open_folder
+from pulse.settings import Settings
+from pulse.upscale import Upscaler
+from stylegan.checkpoints import save
+from stylegan.stylegan2 import StyleGAN2
+
+ROOT = Path(__file__).parents[3]
+QUICK = Settings(candidates=2, steps=2)
+Tree = dict[str, bytes]
+
+
+@pytest.fixture
+def upscaler(tiny: StyleGAN2) -> Upscaler:
+    return Upscaler(tiny, "tiny", "abc123")
+
+
+def paint(path: Path, seed: int = 0, size: int = 8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def batch(
+    upscaler: Upscaler, place: str | Path, output: str | Path, settings: Settings = QUICK,
+    recursive: bool = True, force: bool = False,
+) -> Batch:  # fmt: skip
+    inputs = Inputs(str(place), settings, recursive, str(output))
+    return Batch(inputs, str(output), Local(upscaler), force)
+
+
+def manifest(output: Path) -> list[Entry]:
+    lines = (output / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    return [Entry.parse(line) for line in lines if line.endswith(b"\n")]
+
+
+def tree(output: Path) -> Tree:
+    """What was made: names, with the pixels of pictures and without what tells of time."""
+    found: Tree = {}
+    for path in output.rglob("*"):
+        name = path.relative_to(output).as_posix()
+        if not path.is_file() or name.startswith(".pulse/"):
+            continue
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                found[name] = image.tobytes()
+        elif path.name == "result.json":
+            record = json.loads(path.read_text())
+            found[name] = json.dumps({**record, "seconds": 0}).encode()
+        elif path.name == "manifest.jsonl":
+            found[name] = b"".join(replace(entry, seconds=0).line() for entry in manifest(output))
+        else:
+            found[name] = b""
+    return found
+
+
+def test_the_output_mirrors_the_input(upscaler: Upscaler, tmp_path: Path) -> None:
+    names = ["a.png", "x/b c.png", "x/y/ü'\".png"]
+    for seed, name in enumerate(names):
+        paint(tmp_path / "in" / name, seed)
+    (tmp_path / "in" / "bad.png").write_text("hello")
+    (tmp_path / "in" / "notes.md").write_text("hello")
+    work = batch(upscaler, tmp_path / "in", tmp_path / "in" / "out")
+    outcomes = {outcome.entry.input: outcome for outcome in work}
+    assert set(outcomes) == {*names, "bad.png"}
+    assert outcomes["bad.png"].entry.reason is not None
+    assert "not a picture of a known format" in outcomes["bad.png"].entry.reason
+    output = tmp_path / "in" / "out"
+    for name in names:
+        folder = output / Path(name).with_suffix("")
+        record = json.loads((folder / "result.json").read_text())
+        entry = outcomes[name].entry
+        assert {path.name for path in folder.iterdir() if path.is_file()} == set(entry.files)
+        assert record["input"] == name
+        assert [c["mse"] for c in record["candidates"]] == list(entry.mse)
+        assert entry.status == "not_converged"
+    assert [entry.input for entry in manifest(output)] == sorted(outcomes, key=str)
+    summary = json.loads((output / "summary.json").read_text())
+    assert (summary["inputs"], summary["faces"], summary["errors"]) == (4, 3, 1)
+    assert (summary["found"], summary["not_found"], summary["found_rate"]) == (0, 3, 0.0)
+    assert summary["faces_a_minute"] == pytest.approx(180 / work.summary.seconds, rel=0.01)
+    page = (output / "index.html").read_text()
+    assert page.count("<figure") == 4
+    assert 'src="x/y/%C3%BC%27%22/candidate-01.png"' in page
+    assert "x/y/ü&#x27;&quot;.png" in page
+
+
+def test_what_is_complete_is_not_done_again(upscaler: Upscaler, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for seed in range(4):
+        paint(tmp_path / "in" / f"{seed}.png", seed)
+    assert all(outcome.fresh for outcome in batch(upscaler, tmp_path / "in", output))
+    before = tree(output)
+    times = {path: path.stat().st_mtime_ns for path in output.rglob("candidate-*")}
+
+    def redone(settings: Settings = QUICK, force: bool = False) -> set[str]:
+        work = batch(upscaler, tmp_path / "in", output, settings, force=force)
+        return {outcome.entry.input for outcome in work if outcome.fresh}
+
+    assert redone() == set()
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("candidate-*")} == times
+    (output / "1" / "candidate-01.png").unlink()
+    shutil.rmtree(output / "2")
+    assert redone() == {"1.png", "2.png"}
+    assert tree(output) == before
+    assert redone(force=True) == {f"{seed}.png" for seed in range(4)}
+    assert tree(output) == before
+
+    paint(tmp_path / "in" / "3.png", 9)
+    assert redone() == {"3.png"}
+    # Other settings: what is not written again goes.
+    assert len(redone(replace(QUICK, candidates=1, format="jpg"))) == 4
+    names = {path.name for path in (output / "0").iterdir()}
+    assert names == {"candidate-00.jpg", "input.png", "comparison.png", "result.json"}
+    other = Upscaler(upscaler.generator, "tiny", "def456")
+    work = batch(other, tmp_path / "in", output, replace(QUICK, candidates=1, format="jpg"))
+    assert all(outcome.fresh for outcome in work)
+    assert len(manifest(output)) == 4
+
+
+def test_a_mask_that_was_painted_over(upscaler: Upscaler, tmp_path: Path) -> None:
+    paint(tmp_path / "in" / "a.png")
+    Image.new("L", (8, 8), 255).save(tmp_path / "mask.png")
+    settings = replace(QUICK, degrade=f"mask:{tmp_path / 'mask.png'}")
+    for fresh in (True, False):
+        (outcome,) = batch(upscaler, tmp_path / "in", tmp_path / "out", settings)
+        assert outcome.fresh is fresh
+    Image.new("L", (8, 8), 255).resize((16, 16)).save(tmp_path / "mask.png")
+    (outcome,) = batch(upscaler, tmp_path / "in", tmp_path / "out", settings)
+    assert outcome.fresh
+
+
+def test_a_photo_of_two(upscaler: Upscaler, tmp_path: Path) -> None:
+    photo = tmp_path / "in" / "two.jpg"
+    photo.parent.mkdir()
+    shutil.copy(ROOT / "examples" / "two.jpg", photo)
+    output, all_faces = tmp_path / "out", replace(QUICK, face="all", paste=True)
+    outcomes = list(batch(upscaler, photo.parent, output, all_faces))
+    assert [(o.entry.folder, o.entry.face, o.entry.faces) for o in outcomes] == [
+        ("two", 0, 2), ("two-1", 1, 2),
+    ]  # fmt: skip
+    assert (output / "two-1" / "photo-01.png").exists()
+    before = tree(output)
+    # One of them is lost: it alone is done again.
+    shutil.rmtree(output / "two-1")
+    fresh = {o.entry.folder: o.fresh for o in batch(upscaler, photo.parent, output, all_faces)}
+    assert fresh == {"two": False, "two-1": True}
+    assert tree(output) == before
+    # The picture shows one face now: the other's results go.
+    with Image.open(ROOT / "examples" / "astronaut.jpg") as image:
+        image.save(photo)
+    (outcome,) = batch(upscaler, photo.parent, output, all_faces)
+    assert (outcome.entry.folder, outcome.entry.faces) == ("two", 1)
+    assert not (output / "two-1").exists()
+    assert len(manifest(output)) == 1
+
+
+def test_a_picture_that_is_away_for_a_while_loses_nothing(
+    upscaler: Upscaler, tmp_path: Path
+) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text("a.png\n")
+    output = tmp_path / "out"
+    list(batch(upscaler, tmp_path / "list.txt", output))
+    before = tree(output)
+    (tmp_path / "a.png").rename(tmp_path / "b.png")
+    (outcome,) = batch(upscaler, tmp_path / "list.txt", output)
+    assert outcome.entry.reason == "a.png does not exist; check the name."
+    assert [entry.status for entry in manifest(output)] == ["not_converged", "error"]
+    (tmp_path / "b.png").rename(tmp_path / "a.png")
+    (outcome,) = batch(upscaler, tmp_path / "list.txt", output)
+    assert not outcome.fresh
+    assert tree(output) == before
+
+
+def test_an_object_storage(upscaler: Upscaler, tmp_path: Path) -> None:
+    for seed in range(3):
+        paint(tmp_path / "in" / f"{seed}.png", seed)
+        folder = open_folder("memory://in")
+        folder.write(f"x/{seed}.png", (tmp_path / "in" / f"{seed}.png").read_bytes())
+    list(batch(upscaler, tmp_path / "in", tmp_path / "out"))
+    assert all(o.fresh for o in batch(upscaler, "memory://in", "memory://done"))
+    assert not any(o.fresh for o in batch(upscaler, "memory://in", "memory://done"))
+    remote = open_folder("memory://done")
+    local = tmp_path / "out" / "1"
+    assert remote.names("x/1") == {path.name for path in local.iterdir()}
+    assert remote.read("x/1/candidate-01.png") == (local / "candidate-01.png").read_bytes()
+    assert remote.names("") == {"index.html", "summary.json", "manifest.jsonl"}
+    assert remote.names("manifest") == remote.names(".pulse") == set()
+
+
+def test_stopping_halfway(upscaler: Upscaler, tmp_path: Path) -> None:
+    for seed in range(6):
+        paint(tmp_path / "in" / f"{seed}.png", seed)
+    work = iter(batch(upscaler, tmp_path / "in", tmp_path / "out"))
+    one, two = next(work), next(work)
+    assert one.fresh
+    assert two.fresh
+    work.close()  # type: ignore[attr-defined]
+    assert len(manifest(tmp_path / "out")) == 2
+    assert (tmp_path / "out" / "index.html").read_text().count("<figure") == 2
+    again = [outcome.fresh for outcome in batch(upscaler, tmp_path / "in", tmp_path / "out")]
+    assert Counter(again) == {False: 2, True: 4}
+
+
+def test_results_may_come_out_of_order(upscaler: Upscaler, tmp_path: Path) -> None:
+    """As from a search that has several pictures in work."""
+
+    class Pool(Upscaler):
+        most = 0
+
+        def search_many(self, jobs, batch=None):  # type: ignore[no-untyped-def]
+            held = []
+            for number, (face, config) in enumerate(jobs):
+                held.append((number, face, config))
+                if len(held) == 3:
+                    self.most = 3
+                    yield self._one(held.pop())
+            while held:
+                yield self._one(held.pop())
+
+        def _one(self, job):  # type: ignore[no-untyped-def]
+            number, face, config = job
+            *_, state = self.search(face, config)
+            return number, state, 0.1
+
+    for seed in range(12):
+        paint(tmp_path / "in" / f"{seed:02}.png", seed)
+        (tmp_path / "in" / f"{seed:02}-bad.png").write_text("bad")
+    list(batch(upscaler, tmp_path / "in", tmp_path / "a"))
+    pool = Pool(upscaler.generator, "tiny", "abc123")
+    work = batch(pool, tmp_path / "in", tmp_path / "b")
+    order = [outcome.entry.input for outcome in work if not outcome.entry.failed]
+    assert pool.most == 3
+    assert order != sorted(order)
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_a_worker_without_orders_reports_what_it_has(upscaler: Upscaler, tmp_path: Path) -> None:
+    paint(tmp_path / "in.png")
+    (tmp_path / "bad.png").write_text("bad")
+    output = open_folder(str(tmp_path / "out"))
+    reports: list[Report] = []
+
+    def orders() -> Iterator[Order | None]:
+        for number, name in enumerate(("in.png", "bad.png", "in.png")):
+            yield Order(number, Item(name, str(tmp_path / name), f"{number}", QUICK))
+            yield None
+            deadline = time.monotonic() + 30
+            while len(reports) <= number:
+                assert time.monotonic() < deadline, "The worker waits for orders first."
+                time.sleep(0.01)
+
+    with output.owned():
+        for report in Worker(upscaler, output).work(orders()):
+            reports.append(report)
+    assert [report.number for report in reports] == [0, 1, 2]
+
+
+def test_many_that_are_done_do_not_pile_up(upscaler: Upscaler, tmp_path: Path) -> None:
+    """Reports come while the inputs are still being read."""
+    (tmp_path / "bad.png").write_text("bad")
+    taken = 0
+
+    def items() -> Iterator[Item]:
+        nonlocal taken
+        for taken in range(1, 501):
+            yield Item("bad.png", str(tmp_path / "bad.png"), str(taken), QUICK)
+
+    work = Batch(items(), str(tmp_path / "out"), Local(upscaler))
+    for count, _ in enumerate(work):
+        assert taken - count < 40
+    assert work.summary.errors == 500
+
+
+def test_a_result_that_is_in_the_way_of_another(upscaler: Upscaler, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        paint(tmp_path / "in" / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("mine")
+    one, two = batch(upscaler, tmp_path / "in", tmp_path / "out")
+    assert "something of another kind is in the way" in str(one.entry.reason)
+    assert two.entry.reason is None
+    assert (tmp_path / "out" / "a").read_text() == "mine"
+
+
+def test_a_full_disk(upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(4):
+        paint(tmp_path / "in" / f"{seed}.png", seed)
+    list(batch(upscaler, tmp_path / "in", tmp_path / "whole"))
+    room = 3000
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        nonlocal room
+        if path.suffix == ".part":
+            if len(data) > room:
+                write(path, data[:room])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            room -= len(data)
+        return write(path, data)
+
+    output = tmp_path / "out"
+    for _ in range(2):
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(StorageError, match=r"No space left.*give the same command again"):
+            list(batch(upscaler, tmp_path / "in", output))
+        monkeypatch.undo()
+        assert not list((output / ".pulse").glob("*.part"))
+        for entry in manifest(output):
+            for name in entry.files:
+                assert (output / str(entry.folder) / name).stat().st_size > 0
+        room = 300_000
+    assert 0 < len(manifest(output)) < 4
+    list(batch(upscaler, tmp_path / "in", output))
+    assert tree(output) == tree(tmp_path / "whole")
+
+
+def test_an_output_folder_that_vanishes(upscaler: Upscaler, tmp_path: Path) -> None:
+    for seed in range(4):
+        paint(tmp_path / "in" / f"{seed}.png", seed)
+    work = iter(batch(upscaler, tmp_path / "in", tmp_path / "out"))
+    next(work)
+    (tmp_path / "out").rename(tmp_path / "away")
+    with pytest.raises(StorageError, match="out has vanished"):
+        list(work)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "away").rename(tmp_path / "out")
+    again = [outcome.fresh for outcome in batch(upscaler, tmp_path / "in", tmp_path / "out")]
+    assert Counter(again) == {False: 1, True: 3}
+
+
+# The command line.
+
+
+@pytest.fixture
+def folder(tiny: StyleGAN2, tmp_path: Path) -> Path:
+    save(tiny, tmp_path / "tiny.safetensors")
+    for seed in range(3):
+        paint(tmp_path / "in" / f"{seed}.png", seed)
+    return tmp_path
+
+
+OPTIONS = ["--generator", "tiny.safetensors", "-n", "2", "--steps", "3"]
+ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def pulse(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "pulse", *map(str, arguments)], capture_output=True, text=True,
+        cwd=cwd, env=ENV | {"PYTHONWARNINGS": "error"}, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def test_the_command(folder: Path) -> None:
+    (folder / "in" / "bad.png").write_text("hello")
+    (folder / "in" / "notes.md").write_text("hello")
+    done = pulse("batch", "in", "out", *OPTIONS, cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "in: 1 left out that are no pictures by their names.",
+        "pulse: bad.png is not a picture of a known format; give a PNG, JPEG, WebP or similar "
+        "file.",
+    ]
+    assert done.stdout.startswith("4 pictures, 3 faces: 0 found (0%), 3 not found, 1 failed; ")
+    assert "out/index.html  shows them" in done.stdout
+    # The same files as `run` writes.
+    run = pulse("run", "in/0.png", *OPTIONS, cwd=folder)
+    assert run.returncode == 1, run.stderr
+    for path in (folder / "results" / "0").glob("*.png"):
+        assert path.read_bytes() == (folder / "out" / "0" / path.name).read_bytes()
+    (folder / "in" / "bad.png").unlink()
+    done = pulse("batch", "in", "out", *OPTIONS, "--tolerance", "1", cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "3 found (100%)" in done.stdout
+    done = pulse("batch", "in", "out", *OPTIONS, "--tolerance", "1", cwd=folder)
+    assert done.returncode == 0
+    assert "3 of them done before" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none", "out"], "none does not exist"),
+        (["empty", "out"], "empty holds no pictures; -r looks into"),
+        (["*.gif", "out", "-r"], "*.gif holds no pictures."),
+        (["in", "in"], "is the folder of the inputs"),
+        (["in", "in/0.png"], "cannot be made or written"),
+        (["in", "/proc/out"], "cannot be made or written"),
+        (["in", "nowhere://out"], "cannot be opened"),
+        (["in", "out", "--batch-size", "0"], "--batch-size takes a whole number from 1 on"),
+        (["in", "out", "--address", "auto"], "add --engine ray"),
+        (["in", "out", "--lr-size", "few"], "or auto; not few"),
+        (["in", "out", "--generator", "nobody"], "No generator is named nobody"),
+        (["in", "out", "--device", "cuda"], "no device cuda here"),
+        (["in"], "Missing argument"),
+        (["list.jsonl", "out"], "list.jsonl, line 1: There is no setting sede"),
+        (["in", "memory://out", "--engine", "ray"], "which workers cannot see"),
+    ],
+)
+def test_wrong_calls(arguments: list[str], message: str, folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "list.jsonl").write_text('{"input": "in/0.png", "sede": 1}\n')
+    done = pulse("batch", *arguments, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("pulse: ")
+    assert message in done.stderr
+    assert not (folder / "out").exists()
+
+
+def begun(*arguments: str, cwd: Path, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "pulse", "batch", *arguments], cwd=cwd, env=ENV,
+        stdout=subprocess.PIPE, text=True, stderr=stderr,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_two_at_once_and_ctrl_c(folder: Path) -> None:
+    slow = ["--generator", "tiny.safetensors", "--steps", "150", "--tolerance", "1e-9"]
+    for number in range(3, 14):  # More than are searched for at once.
+        shutil.copy(folder / "in" / "0.png", folder / "in" / f"{number}.png")
+    process = begun("in", "out", *slow, cwd=folder)
+    wait_for(folder / "out" / "0" / "result.json", process)
+    done = pulse("batch", "in", "out", *OPTIONS, cwd=folder)
+    assert done.returncode == 2
+    assert f"A batch is writing to out already (process {process.pid} on " in done.stderr
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "Stopped; what is finished stays, and the same command goes on from there."
+    )
+    assert "Traceback" not in errors
+    finished = len(manifest(folder / "out"))
+    assert 1 <= finished < 14
+    assert f"{finished} pictures, {finished} faces" in output
+    done = pulse("batch", "in", "out", *slow, cwd=folder)
+    assert f"14 pictures, 14 faces, {finished} of them done before" in done.stdout
+
+
+def test_a_bar_for_who_watches(folder: Path) -> None:
+    master, slave = pty.openpty()
+    process = begun("in", "out", *OPTIONS, cwd=folder, stderr=slave)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # The other end is closed.
+            break
+        seen += part
+        if not part:
+            break
+    process.communicate(timeout=60)
+    os.close(master)
+    text = seen.decode(errors="replace")
+    assert "3/3 faces" in text
+    assert "a minute, 0 found, 3 not, 0 failed" in text
+
+
+KILLER = """
+import os, signal, sys, time
+from pulse.cli.app import main
+sys.argv[0] = "pulse"
+for line in sys.stdin:
+    output, seconds = line.split()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv[3] = output
+        os._exit(main())
+    if float(seconds) > 0:
+        time.sleep(float(seconds))
+        os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_many_moments(folder: Path) -> None:
+    """After each kill nothing is truncated, and in the end it is as if nothing had happened."""
+    for seed in range(40):
+        paint(folder / "in" / f"x{seed % 3}" / f"{seed}.png", seed)
+    paint(folder / "in" / "x0" / "0.jpg", 99)
+    arguments = ["batch", "in", "out", "-r", "--generator", "tiny.safetensors", "-n", "2"]
+    arguments += ["--steps", "6"]
+    # It forks what has imported everything, so that moments of the work are met, and not of Python.
+    killer = subprocess.Popen(
+        [sys.executable, "-c", KILLER, *arguments], cwd=folder, env=ENV, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert killer.stdin is not None
+    assert killer.stdout is not None
+
+    def start(output: str, seconds: float = 0.0) -> int:
+        """The exit status of a run that is killed after so long, 0 being never."""
+        assert killer.stdin is not None
+        assert killer.stdout is not None
+        print(output, seconds, file=killer.stdin, flush=True)
+        return int(killer.stdout.readline())
+
+    def duration() -> float:
+        begin = time.monotonic()
+        assert os.waitstatus_to_exitcode(start("whole")) == 1
+        return time.monotonic() - begin
+
+    all_of_it, nothing = duration(), duration()
+    output = folder / "out"
+    killed, grown = 0, set()
+    for step in range(20):
+        share = 0.12 * (step % 10) / 9  # Of the work; what comes before it is met as well.
+        moment = nothing * (0.2 * step if step < 5 else 0.8) + share * (all_of_it - nothing)
+        killed += start("out", moment + 0.01) == signal.SIGKILL
+        if not output.exists():
+            continue
+        for path in output.rglob("*"):
+            if path.suffix == ".png" and path.is_file():
+                with Image.open(path) as image:
+                    image.load()
+            elif path.suffix == ".json":
+                json.loads(path.read_text())
+        path = output / "manifest.jsonl"
+        entries = manifest(output) if path.exists() else []
+        assert len({entry.folder for entry in entries}) == len(entries)
+        for entry in entries:
+            assert all((output / str(entry.folder) / name).exists() for name in entry.files)
+        grown.add(len(entries))
+    assert killed >= 15
+    assert len(grown) >= 3, "The kills missed the work."
+    assert os.waitstatus_to_exitcode(start("out")) == 1
+    killer.stdin.close()
+    killer.wait()
+    killer.stdout.close()
+    assert tree(output) == tree(folder / "whole")
+    assert len(manifest(output)) == 44
+    assert {path.name for path in (output / ".pulse").iterdir()} == {"lock", "owner"}
+
+
+def test_a_disk_that_is_really_full(folder: Path) -> None:
+    (folder / "out").mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", "out"], cwd=folder, check=False,
+        capture_output=True,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        done = pulse("batch", "in", "out", *OPTIONS, cwd=folder)
+        assert done.returncode == 2
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        kept = tree(folder / "out")
+        assert kept
+        subprocess.run(["mount", "-o", "remount,size=2m", "out"], cwd=folder, check=True)
+        done = pulse("batch", "in", "out", *OPTIONS, cwd=folder)
+        assert done.returncode == 1
+        assert (
+            kept.items() - {("manifest.jsonl", kept.get("manifest.jsonl"))}
+            <= tree(folder / "out").items()
+        )
+        assert len(manifest(folder / "out")) == 3
+    finally:
+        subprocess.run(["umount", "out"], cwd=folder, check=True)

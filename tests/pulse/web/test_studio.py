@@ -1,0 +1,256 @@
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.pictures import InputError
+from pulse.search import SearchConfig, Status
+from pulse.upscale import UpscaleConfig, Upscaler
+from pulse.web.studio import (
+    EVERY,
+    Done,
+    Limits,
+    Line,
+    Opening,
+    Searching,
+    Studio,
+    Update,
+    Waiting,
+    Wish,
+    archive,
+    follow,
+)
+from stylegan import Generator
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+FACE = EXAMPLES / "face.png"
+
+
+@pytest.fixture
+def studio(tiny: Generator, tmp_path: Path) -> Studio:
+    folder = tmp_path / "studio"
+    folder.mkdir()
+    limits = Limits(candidates=3, steps=400, waiting=1, visitors=2, pixels=400_000, fetch=False)
+    return Studio(folder, limits, "tiny", upscaler=Upscaler(tiny, "tiny", "0" * 64))
+
+
+def wish(picture: Path = FACE, **more: object) -> Wish:
+    return Wish(picture, generator="tiny", **more)  # type: ignore[arg-type]
+
+
+def config(steps: int = 3, candidates: int = 2, tolerance: float = 1e-3) -> UpscaleConfig:
+    search = SearchConfig(steps=steps, tolerance=tolerance, draws=2)
+    return UpscaleConfig(candidates, search=search)
+
+
+def test_search_ends_with_the_engines_own_answer(studio: Studio, tiny: Generator) -> None:
+    updates = list(studio.run(wish(), config(), "default", threading.Event()))
+    assert isinstance(updates[-1], Done)
+    result = updates[-1].result
+    *_, last = Upscaler(tiny, "tiny", "0" * 64).search(studio.face(wish()), config())
+    assert result.state.best.tolist() == last.best.tolist()
+    assert not result.interrupted
+    assert all(isinstance(update, Searching) for update in updates[:-1])
+
+
+def test_stop_keeps_what_was_found_and_frees_the_place(studio: Studio) -> None:
+    stop = threading.Event()
+    updates = studio.run(wish(), config(400), "default", stop)
+    assert isinstance(next(updates), Searching)
+    start = time.monotonic()
+    stop.set()
+    rest = list(updates)
+    assert time.monotonic() - start < 1
+    assert isinstance(rest[-1], Done)
+    assert rest[-1].result.interrupted
+    assert rest[-1].result.state.step < 400
+    again = list(studio.run(wish(), config(), "default", threading.Event()))
+    assert isinstance(again[-1], Done)
+
+
+def test_stop_does_not_wait_for_a_long_step() -> None:
+    stop, release = threading.Event(), threading.Event()
+
+    def work(tell: object) -> None:
+        release.wait(10)
+
+    threading.Timer(0.1, stop.set).start()
+    start = time.monotonic()
+    assert list(follow(work, stop)) == []
+    assert time.monotonic() - start < 1
+    release.set()
+
+
+def test_only_the_newest_update_is_shown_and_the_last_one_always() -> None:
+    def work(tell) -> None:  # type: ignore[no-untyped-def]
+        end = time.monotonic() + 3 * EVERY
+        ahead = 0
+        while time.monotonic() < end:
+            tell(Waiting(ahead := ahead + 1))
+            time.sleep(0.001)
+        tell(Waiting(-1))
+
+    shown = list(follow(work, threading.Event()))
+    assert 3 <= len(shown) <= 6
+    assert shown[-1] == Waiting(-1)
+
+
+def test_what_fails_in_the_thread_is_raised_outside() -> None:
+    def work(tell: object) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        list(follow(work, threading.Event()))
+
+
+def test_line_is_first_come_first_served() -> None:
+    line = Line(places=1, waiting=2)
+    first, second, third = line.join(), line.join(), line.join()
+    assert [line.ahead(ticket) for ticket in (first, second, third)] == [0, 1, 2]
+    with pytest.raises(InputError, match="Too many people"):
+        line.join()
+    line.leave(second)
+    assert line.ahead(third) == 1
+    line.leave(first)
+    assert line.ahead(third) == 0
+
+
+def test_second_visitor_waits_is_told_so_and_can_give_up(studio: Studio) -> None:
+    first_stop, second_stop = threading.Event(), threading.Event()
+    first = studio.run(wish(), config(400), "default", first_stop)
+    next(first)
+    second = studio.run(wish(), config(), "default", second_stop)
+    assert next(second) == Waiting(1)
+    second_stop.set()
+    assert list(second) == []
+    second = studio.run(wish(), config(), "default", threading.Event())
+    assert next(second) == Waiting(1)
+    first_stop.set()
+    assert isinstance(list(first)[-1], Done)
+    assert isinstance(list(second)[-1], Done)
+
+
+def test_visitor_who_goes_away_frees_the_place(studio: Studio) -> None:
+    updates = studio.run(wish(), config(400), "default", threading.Event())
+    next(updates)
+    assert isinstance(updates, Iterator)
+    updates.close()  # type: ignore[attr-defined]
+    again = list(studio.run(wish(), config(), "default", threading.Event()))
+    assert isinstance(again[-1], Done)
+
+
+def run(studio: Studio, wanted: Wish, how: UpscaleConfig) -> list[Update]:
+    return list(studio.run(wanted, how, "default", threading.Event()))
+
+
+def test_refusals_are_sentences(studio: Studio, tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes((EXAMPLES / "astronaut.jpg").read_bytes()[:2000])
+    plain, large = tmp_path / "plain.png", tmp_path / "large.png"
+    Image.new("RGB", (300, 200), "green").save(plain)
+    Image.new("RGB", (1000, 401)).save(large)
+    heavy = tmp_path / "heavy.png"
+    heavy.write_bytes(b"0" * (studio.limits.upload + 1))
+    for picture, words in (
+        (text, "The picture is not a picture of a known format"),
+        (cut, "The picture is damaged"),
+        (plain, "No face was found"),
+        (large, "1000x401 pixels; at most 0.4 megapixels"),
+        (heavy, "at most 20 MB"),
+        (tmp_path / "gone.png", "not here any more"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            run(studio, wish(picture), config())
+        assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(InputError, match="At most 3 candidates"):
+        run(studio, wish(), config(candidates=4))
+    with pytest.raises(InputError, match="At most 400 steps"):
+        run(studio, wish(), config(401))
+    with pytest.raises(InputError, match="no face 2"):
+        run(studio, wish(face=1), config())
+    with pytest.raises(InputError, match="choose a size from 4 to 16"):
+        run(studio, wish(lr_size=17), config())
+
+
+def test_generators_that_are_not_offered_cannot_be_asked_for(studio: Studio) -> None:
+    assert studio.generators() == ["tiny", "faces"]
+    for name in ("stylegan2-ffhq-256", "/etc/passwd"):
+        with pytest.raises(InputError, match="No generator is named"):
+            studio.face(Wish(FACE, generator=name))
+
+
+def test_another_generator_is_opened_when_asked_for(studio: Studio) -> None:
+    updates = run(studio, Wish(FACE), config(1, 1))
+    assert updates[0] == Opening("faces")
+    assert isinstance(updates[-1], Done)
+    assert updates[-1].result.upscaler.generator.resolution == 128
+
+
+def test_faces_of_a_photo_and_paste_back(studio: Studio) -> None:
+    photo = EXAMPLES / "two.jpg"
+    assert len(studio.framings(photo, as_it_is=False)) == 2
+    updates = run(studio, wish(photo, face=1), config(2, 1))
+    assert isinstance(updates[-1], Done)
+    visit = studio.visit("someone")
+    archive(updates[-1].result, visit.results)
+    visit.picture, visit.face = photo, updates[-1].result.face
+    with Image.open(studio.paste(visit, 0)) as pasted, Image.open(photo) as original:
+        assert pasted.size == original.size
+        assert "imaginary" in pasted.info["Description"]
+        box = (0, 0, 280, 300)
+        left = (pasted.crop(box).tobytes(), original.convert("RGB").crop(box).tobytes())
+        assert (left[0] == left[1]) != (pasted.tobytes() == original.tobytes())
+    visit.face = studio.face(wish(FACE))
+    with pytest.raises(InputError, match="none to replace"):
+        studio.paste(visit, 0)
+
+
+def test_grey_is_noticed_whatever_else_happened(studio: Studio, tmp_path: Path) -> None:
+    grey = tmp_path / "grey.png"
+    Image.open(FACE).convert("L").save(grey)
+    face = studio.face(wish(grey, degrade=DegradeConfig(blur=1.0)))
+    assert face.degrade == DegradeConfig(blur=1.0, grey=True)
+    assert face.notes == ()
+
+
+def test_archive_holds_all_files(studio: Studio, tmp_path: Path) -> None:
+    updates = run(studio, wish(), config())
+    assert isinstance(updates[-1], Done)
+    zipped = archive(updates[-1].result, tmp_path / "out")
+    names = {"candidate-00.png", "candidate-01.png", "input.png", "comparison.png", "result.json"}
+    assert set(zipfile.ZipFile(zipped).namelist()) == names
+
+
+def test_visitors_that_left_and_old_files_are_removed(studio: Studio) -> None:
+    folders = [studio.visit(name).folder for name in ("a", "b")]
+    assert all(folder.is_dir() for folder in folders)
+    third = studio.visit("c")
+    assert not folders[0].exists()
+    studio.leave("b")
+    assert not folders[1].exists()
+    upload = studio.folder / "upload"
+    upload.mkdir()
+    (upload / "face.png").write_bytes(b"")
+    studio.sweep(60)
+    assert upload.exists()
+    assert third.folder.exists()
+    studio.sweep(0)
+    assert list(studio.folder.iterdir()) == []
+    assert third.stop.is_set()
+
+
+def test_time_left_is_that_of_the_steps_to_come(studio: Studio) -> None:
+    updates = run(studio, wish(), config(200, 1))
+    shown = [update for update in updates if isinstance(update, Searching)]
+    assert shown[-1].left == 0 or Status.FOUND in shown[-1].state.status
+    for update in shown:
+        if update.state.step:
+            pace = update.seconds / update.state.step
+            assert update.left == pytest.approx(pace * (200 - update.state.step))
