@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,17 @@ from pulse.faces.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framin
 from pulse.imaging.back_projection import back_project
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture, to_tensor
-from pulse.search import Aids, Job, Level, SearchConfig, State, Status, search, search_many
+from pulse.search import (
+    Aids,
+    Job,
+    Level,
+    SearchConfig,
+    State,
+    Status,
+    follows_schedule,
+    search,
+    search_many,
+)
 from pulse.search.coarse import Coarse, saves_steps, useful_sizes
 from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
@@ -31,6 +40,7 @@ from stylegan import Generator
 LR_SIZE = 16
 """Size to which larger pictures are downscaled unless another is asked for."""
 MAX_SEED = 2**62
+Tag = TypeVar("Tag")
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 BFLOAT16_FROM = 256
@@ -226,7 +236,14 @@ class Upscaler:
         aids = self.aids(face, how)
         state: State | None = None
         for state in search(
-            self.generator, low, config.seeds, degrade, how, self.prior, batch, aids
+            self.generator,
+            low,
+            config.seeds,
+            degrade,
+            config=how,
+            prior=self.prior,
+            batch=batch,
+            aids=aids,
         ):
             yield state
         assert state is not None
@@ -234,48 +251,48 @@ class Upscaler:
             yield self.closed(face, state)
 
     def search_many(
-        self, jobs: Iterable[tuple[Face, UpscaleConfig]], batch: int | None = None
-    ) -> Iterator[tuple[int, State, float]]:
+        self, jobs: Iterable[tuple[Face, UpscaleConfig, Tag]], batch: int | None = None
+    ) -> Iterator[tuple[Tag, State, float]]:
         """Search for many faces, whose candidates share batches where they are matched alike.
 
         Each becomes what `search` with the same `batch` would make of it. Of `jobs` only a few are
         taken ahead.
 
         Args:
+            jobs: faces, how to search, and what the caller wants back with the result.
             batch: candidates drawn at once, as in `pulse.search.search`.
 
         Yields:
-            As each is done, which need not be in order: its number in the stream, its last state,
-            and the seconds since its first candidate began.
+            As each is done, which need not be in order: what the caller wanted back, the last
+            state, and the seconds since the first candidate began.
         """
-        numbered = iter(enumerate(jobs))
-        waiting: list[tuple[int, Face, UpscaleConfig]] = []
-        running: dict[int, tuple[int, Face]] = {}
-
-        def alike(kind: _Kind) -> Iterator[Job]:
-            """The next jobs of that kind, passing over a few others."""
-            for index in itertools.count():
-                fill()
-                same = [i for i, job in enumerate(waiting) if _Kind.of(job[1], job[2]) == kind]
-                if not same:
-                    return
-                number, face, config = waiting.pop(same[0])
-                running[index] = (number, face)
-                yield Job(face.low, config.seeds)
+        coming = iter(jobs)
+        waiting: deque[tuple[_Kind, Face, UpscaleConfig, Tag]] = deque()
 
         def fill() -> None:
-            while len(waiting) < AHEAD and (item := next(numbered, None)) is not None:
-                waiting.append((item[0], *item[1]))
+            while len(waiting) < AHEAD and (job := next(coming, None)) is not None:
+                face, config, tag = job
+                waiting.append((_Kind.of(face, config), face, config, tag))
+
+        def alike(kind: _Kind) -> Iterator[Job[tuple[Face, Tag]]]:
+            """The next jobs of that kind, passing over a few others."""
+            while True:
+                fill()
+                same = next((job for job in waiting if job[0] == kind), None)
+                if same is None:
+                    return
+                waiting.remove(same)
+                _, face, config, tag = same
+                yield Job(face.low, config.seeds, (face, tag))
 
         fill()
         while waiting:
-            first = waiting[0][1]
-            kind = _Kind.of(first, waiting[0][2])
-            if kind.search.optimiser == "adam":  # Its candidates begin together.
-                number, face, config = waiting.pop(0)
+            kind, first, config, tag = waiting[0]
+            if follows_schedule(kind.search.optimiser):  # Its candidates begin together.
+                waiting.popleft()
                 start = time.monotonic()
-                (state,) = deque(self.search(face, config, batch), maxlen=1)
-                yield number, state, time.monotonic() - start
+                (state,) = deque(self.search(first, config, batch), maxlen=1)
+                yield tag, state, time.monotonic() - start
                 fill()
                 continue
             found = search_many(
@@ -283,14 +300,13 @@ class Upscaler:
                 alike(kind),
                 kind.size,
                 kind.degrade.operator(self.generator.resolution, kind.size),
-                kind.search,
-                self.prior,
-                batch,
-                self.aids(first, kind.search),
+                config=kind.search,
+                prior=self.prior,
+                batch=batch,
+                aids=self.aids(first, kind.search),
             )
-            for index, state, seconds in found:
-                number, face = running.pop(index)
-                yield number, self.closed(face, state) if kind.search.exact else state, seconds
+            for (face, tag), state, seconds in found:
+                yield tag, self.closed(face, state) if kind.search.exact else state, seconds
 
     def closed(self, face: Face, state: State) -> State:
         """A state after the exact last step of the candidates that match.

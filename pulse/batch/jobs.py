@@ -306,18 +306,18 @@ class Worker:
         """Pass reports on and search for jobs, as many at once as the device has room for."""
         left: dict[int, int] = {}  # Of each order in work, how many faces are not done.
         ready: deque[Report] = deque()
-        jobs: dict[int, _Job] = {}  # Those that are searched for, by their number in the stream.
+        searched = 0  # Jobs that are searched for at the moment.
         over = False
 
-        def take() -> Iterator[_Job]:
+        def take() -> Iterator[tuple[Face, UpscaleConfig, _Job]]:
             """Jobs, until reports have to be passed on first."""
-            nonlocal over
+            nonlocal over, searched
             while len(ready) < AHEAD:
                 parts = next(prepared, None)
                 if parts is None:
                     over = True
                     return
-                if not parts and (jobs or ready) and prepared.empty():
+                if not parts and (searched or ready) and prepared.empty():
                     return
                 for part in parts:
                     if isinstance(part, Report):
@@ -326,16 +326,12 @@ class Worker:
                         left[part.order.number] = left.get(part.order.number, 0) + 1
                 for part in parts:
                     if isinstance(part, _Job):
-                        yield part
-
-        def stream() -> Iterator[tuple[Face, UpscaleConfig]]:
-            for number, job in enumerate(take()):
-                jobs[number] = job
-                yield job.face, job.config
+                        searched += 1
+                        yield part.face, part.config, part
 
         while not over:
-            for number, state, seconds in self.upscaler.search_many(stream(), self.batch):
-                job = jobs.pop(number)
+            for job, state, seconds in self.upscaler.search_many(take(), self.batch):
+                searched -= 1
                 entry = self._write(job, state, seconds)
                 left[job.order.number] -= 1
                 done = left[job.order.number] == 0

@@ -8,11 +8,61 @@ gradients there, and moves on.
 
 from __future__ import annotations
 
+from typing import Literal, Protocol
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pulse.search.latent import to_sphere
+
+Name = Literal["lbfgs", "adam"]
+
+
+class Optimiser(Protocol):
+    """What a descent asks of an optimiser.
+
+    Attributes:
+        point: to be judged next.
+        base: the last accepted point, than which the one to be judged may be worse.
+    """
+
+    @property
+    def point(self) -> list[Tensor]: ...
+
+    @property
+    def base(self) -> list[Tensor]: ...
+
+    def place(self, rows: Bool[Tensor, " n"], point: list[Tensor]) -> None:
+        """Begin anew with those candidates, at points on the spheres that they had."""
+        ...
+
+    def reopen(self, rows: Bool[Tensor, " n"], base: list[Tensor] | None = None) -> None:
+        """Go back to the last accepted point of those candidates, or to an earlier one."""
+        ...
+
+    def step(
+        self, loss: Float[Tensor, " n"], gradients: list[Tensor], active: Bool[Tensor, " n"]
+    ) -> None:
+        """Move from the point, given loss and gradients there, those candidates that are active."""
+        ...
+
+
+def follows_schedule(name: Name) -> bool:
+    """Whether an optimiser's steps follow a schedule with an end, as the paper's do.
+
+    Then candidates begin together and have one attempt, and a step cannot be taken back.
+    """
+    return name == "adam"
+
+
+def optimiser_for(
+    name: Name, point: list[Tensor], lr: float, steps: int, scale: list[Tensor] | None
+) -> Optimiser:
+    """The optimiser of that name at points; it takes of the rest what it needs."""
+    if name == "adam":
+        return SphericalAdam(point, lr, steps)
+    return SphericalLBFGS(point, scale)
 
 
 class _Spheres:
@@ -52,10 +102,19 @@ class SphericalAdam:
         self._spheres = _Spheres(self.point)
         self._adam = torch.optim.Adam(self.point, lr)
 
+    @property
+    def base(self) -> list[Tensor]:
+        return self.point
+
     def place(self, rows: Bool[Tensor, " n"], point: list[Tensor]) -> None:
         """Begin with those candidates, before any step, at points on the spheres they had."""
         for x, new in zip(self.point, point, strict=True):
             x.copy_(torch.where(_wide(rows, x), new, x))
+
+    def reopen(self, rows: Bool[Tensor, " n"], base: list[Tensor] | None = None) -> None:
+        """Every point is accepted here, so there is only an earlier one to go back to."""
+        if base is not None:
+            self.place(rows, base)
 
     @torch.no_grad()
     def step(

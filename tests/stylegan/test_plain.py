@@ -29,5 +29,9 @@ def test_plain_and_ours_are_the_same(family: str) -> None:
         image = synthesis(ws, noise)  # type: ignore[operator]
         return [image, *torch.autograd.grad((image * weight).sum(), searched)]
 
-    for one, other in zip(drawn(plain_of(generator)), drawn(generator.synthesis), strict=True):
-        assert (one - other).abs().max() < 1e-4 * one.abs().max()
+    plain, ours = drawn(plain_of(generator)), drawn(generator.synthesis)
+    assert (plain[0] - ours[0]).abs().max() < 1e-4 * plain[0].abs().max()
+    for one, other in zip(plain[1:], ours[1:], strict=True):
+        # Where rounding brings an activation over the kink of the leaky ReLU, one path's gradient
+        # jumps; which one that is depends on the processor.
+        assert (one - other).norm() < 1e-2 * one.norm()

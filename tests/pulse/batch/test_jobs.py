@@ -233,7 +233,7 @@ def test_results_may_come_out_of_order(upscaler: Upscaler, tmp_path: Path) -> No
 
         def search_many(self, jobs, batch=None):  # type: ignore[no-untyped-def]
             held = []
-            for number, (face, config) in enumerate(jobs):
+            for face, config, number in jobs:
                 held.append((number, face, config))
                 if len(held) == 3:
                     self.most = 3

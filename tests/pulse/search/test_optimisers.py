@@ -3,12 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import LbfgsInvHessProduct
 from torch import Tensor
 
 from pulse.search import optimisers
-from pulse.search.optimisers import SphericalAdam, SphericalLBFGS, linear1cycledrop
-
-Optimiser = SphericalAdam | SphericalLBFGS
+from pulse.search.optimisers import (
+    Optimiser,
+    SphericalAdam,
+    SphericalLBFGS,
+    linear1cycledrop,
+)
 
 
 def make(kind: str, point: list[Tensor]) -> Optimiser:
@@ -160,3 +164,26 @@ def test_the_papers_schedule() -> None:
     assert max(values) == values[45] == pytest.approx(1.0)
     assert values[90] == pytest.approx(0.1)
     assert values[100] == pytest.approx(0.001)
+
+
+def test_the_limited_memory_product_is_scipy_s() -> None:
+    """With unit scale and gamma <s, y> / <y, y> as first guess, which scipy takes as one."""
+    start, goal = problem(2)
+    optimiser = SphericalLBFGS(start)
+    descend(optimiser, goal, 12)
+    for row in range(2):
+        pairs = optimiser._pairs[row]
+        assert pairs >= 5
+        s, y = optimiser._s[row, :pairs].double(), optimiser._y[row, :pairs].double()
+        gamma = float((s[-1] @ y[-1]) / (y[-1] @ y[-1]))
+        # Scaling steps by a root of gamma and gradients by its inverse turns a first guess of gamma
+        # into one of one: H = gamma * H'.
+        root = gamma**0.5
+        product = LbfgsInvHessProduct((s / root).numpy(), (y * root).numpy())
+        gradient = optimiser._gradient[row]
+        expected = -gamma * torch.from_numpy(product.matvec(gradient.double().numpy()))
+        longest = optimiser.LONGEST * optimiser._base[row].norm()
+        expected = expected * (longest / expected.norm()).clamp_max(1)
+        torch.testing.assert_close(
+            optimiser._downhill(row).double(), expected, rtol=1e-3, atol=1e-5
+        )

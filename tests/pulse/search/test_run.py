@@ -18,6 +18,7 @@ from pulse.search import (
     Job,
     Level,
     SearchConfig,
+    Start,
     State,
     Status,
     search,
@@ -316,7 +317,7 @@ def test_candidates_of_many_targets_become_what_they_would_alone(
     degrade, aids = Bicubic(32, 4), Aids(levels_of(tiny, 4, sizes))
     config = SearchConfig(steps=25, tolerance=0.02)
     targets = [face(tiny, 4, seed) for seed in range(5)]
-    jobs = [Job(target, [7, 8, 9]) for target in targets]
+    jobs = [Job(target, [7, 8, 9], number) for number, target in enumerate(targets)]
     prior = LatentPrior.fit(tiny)
     found = {
         number: state
@@ -334,11 +335,11 @@ def test_candidates_of_many_targets_become_what_they_would_alone(
 def test_jobs_are_taken_only_when_there_is_room(tiny: Generator) -> None:
     taken = 0
 
-    def jobs() -> Iterator[Job]:
+    def jobs() -> Iterator[Job[int]]:
         nonlocal taken
         for seed in range(100):
             taken += 1
-            yield Job(face(tiny, 4, seed), [0])
+            yield Job(face(tiny, 4, seed), [0], seed)
 
     config = SearchConfig(steps=2, draws=2)
     done = search_many(tiny, jobs(), 4, Bicubic(32, 4), config, None, 2)
@@ -368,3 +369,29 @@ def test_time_limits_do_not_hold_up_what_is_found(tiny: Generator) -> None:
 def test_the_paper_s_recipe_has_one_attempt_in_any_time(tiny: Generator) -> None:
     config = replace(PAPER, steps=3, tolerance=1e-9, time_limit=600)
     assert last(tiny, face(tiny, 8), [0], Bicubic(32, 8), config).step == 3
+
+
+def test_a_search_goes_on_where_another_ended(tiny: Generator) -> None:
+    target, degrade = face(tiny, 8), Bicubic(32, 8)
+    before = last(tiny, target, [0, 1], degrade, SHORT)
+    states = list(search(tiny, target, Start.after(before, [5, 6]), degrade, SHORT))
+    torch.testing.assert_close(states[0].best, before.best, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(states[0].images, before.images, rtol=1e-3, atol=1e-4)
+    assert (states[-1].best < 0.9 * before.best).all()
+    # The next target of a film is much like the last: from there it is near.
+    moved = degrade((before.images[:1] * 0.98).clamp(0, 1))[0]
+    (from_there,) = next(iter(search(tiny, moved, Start.after(before, [5, 6]), degrade))).best[:1]
+    (drawn,) = next(iter(search(tiny, moved, [5], degrade))).best
+    assert from_there < 0.1 * drawn
+    with pytest.raises(ValueError, match="for each of its seeds"):
+        Start([1], before.ws)
+
+
+def test_a_start_carried_over_still_begins_anew_elsewhere(tiny: Generator) -> None:
+    target, degrade = face(tiny, 8), Bicubic(32, 8)
+    before = last(tiny, face(tiny, 8, 77), [0], degrade, SHORT)
+    config = SearchConfig(steps=2, draws=2, tolerance=1e-9, time_limit=1.0)
+    states = list(search(tiny, target, Start.after(before, [3]), degrade, config))
+    assert states[-1].step > 6
+    errors = [float(state.error) for state in states]
+    assert len({round(error, 7) for error in errors[::3]}) > 2

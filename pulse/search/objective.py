@@ -1,0 +1,101 @@
+"""What is minimised: from a point to its picture, error, loss and gradients. Nothing is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pulse.imaging.degrade import Degradation
+from pulse.search.aids import Level
+from pulse.search.latent import LatentPrior
+from pulse.search.losses import geocross, squared_error, weighted_error
+from stylegan import Generator
+
+
+@dataclass(frozen=True)
+class Objective:
+    """100 * MSE(degrade(G(w)), target) + weight * GEOCROSS(v), for every candidate by itself.
+
+    A point is the latents v [b, L, w_dim] and the first noise inputs [b, 1, h, w]; the rest of
+    those, `fixed`, is not moved.
+
+    Attributes:
+        geocross: weight of GEOCROSS.
+        cut: whether colours count as they will be saved, cut to [0, 1].
+        easy: what errors are reduced by, as `Aids` has it.
+    """
+
+    generator: Generator
+    prior: LatentPrior
+    degrade: Degradation
+    geocross: float
+    cut: bool = True
+    easy: Float[Tensor, "k 3 l l"] | None = None
+
+    def images(self, point: list[Tensor], fixed: list[Tensor]) -> Float[Tensor, "b 3 r r"]:
+        """The generator's pictures, nominally in [0, 1]."""
+        ws = self.prior.to_w(point[0])
+        return (self.generator.synthesis(ws, [*point[1:], *fixed]) + 1) / 2
+
+    def at(
+        self,
+        point: list[Tensor],
+        fixed: list[Tensor],
+        target: Float[Tensor, "b 3 l l"],
+        floor: float,
+    ) -> tuple[Float[Tensor, "b 3 r r"], Float[Tensor, " b"], list[Tensor]]:
+        """Pictures, losses, and gradients by the point.
+
+        Args:
+            floor: error below which it has no gradient, so that GEOCROSS alone goes on.
+        """
+        point = [x.detach().requires_grad_() for x in point]
+        images = self.images(point, fixed)
+        counted = images.clamp(0, 1) if self.cut else images
+        _, loss, gradients = self._loss(self.degrade(counted), target, floor, point)
+        return images.detach(), loss, gradients
+
+    def near(
+        self,
+        level: Level,
+        point: list[Tensor],
+        fixed: list[Tensor],
+        target: Float[Tensor, "b 3 l l"],
+        floor: float,
+        offset: Float[Tensor, "b 3 l l"] | None = None,
+        plain: Float[Tensor, "b 3 l l"] | None = None,
+    ) -> tuple[Float[Tensor, "b 3 l l"], Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
+        """Offset, errors, losses and gradients of the coarse picture in the generator's place.
+
+        Args:
+            offset: what the coarse small picture lacks, which is added to it.
+            plain: instead of that, the real small picture at this point, which tells the offset.
+        """
+        point = [x.detach().requires_grad_() for x in point]
+        low = level.low(self.generator, self.prior.to_w(point[0]), [*point[1:], *fixed])
+        if plain is not None:
+            offset = (plain - low).detach()
+        if offset is not None:
+            low = low + offset
+        error, loss, gradients = self._loss(low, target, floor, point)
+        return torch.zeros_like(target) if offset is None else offset, error, loss, gradients
+
+    def _loss(
+        self,
+        low: Float[Tensor, "b 3 l l"],
+        target: Float[Tensor, "b 3 l l"],
+        floor: float,
+        point: list[Tensor],
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
+        error = squared_error(low, target)
+        if self.easy is None:
+            counted = error.clamp_min(floor)
+        else:
+            weighted = weighted_error(low, target, self.easy)
+            counted = torch.where(error > floor, weighted, weighted.detach())
+        loss = 100 * counted + self.geocross * geocross(point[0])
+        gradients = torch.autograd.grad(loss.sum(), point, materialize_grads=True)
+        return error.detach(), loss.detach(), list(gradients)

@@ -1,0 +1,158 @@
+"""Where a search begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pulse.search.aids import Aids
+from pulse.search.latent import to_sphere
+from pulse.search.losses import squared_error
+from pulse.search.memory import in_chunks
+from pulse.search.objective import Objective
+from pulse.search.optimisers import SphericalLBFGS
+from pulse.search.state import State
+
+RACERS, RACE_STEPS = 4, 8
+"""Of how many starts the best is taken, and after how many coarse steps."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where candidates begin: drawn at random, or carried over from elsewhere.
+
+    Attributes:
+        seeds: one for each candidate, of all its random numbers.
+        ws: [n, L, w_dim], latents to begin at; None draws them.
+        noise: noise inputs to begin with, each [n, 1, h, w]; None draws them.
+    """
+
+    seeds: Sequence[int]
+    ws: Float[Tensor, "n L w_dim"] | None = None
+    noise: tuple[Float[Tensor, "n 1 h w"], ...] | None = None
+
+    def __post_init__(self) -> None:
+        carried = (() if self.ws is None else (self.ws,)) + (self.noise or ())
+        if any(len(x) != len(self.seeds) for x in carried):
+            raise ValueError("A start needs latents and noise for each of its seeds.")
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @classmethod
+    def of(cls, start: Start | Sequence[int]) -> Start:
+        """A start from seeds alone, or as it is."""
+        return start if isinstance(start, Start) else cls(start)
+
+    @classmethod
+    def after(cls, state: State, seeds: Sequence[int]) -> Start:
+        """Where another search ended: at the best of each of its candidates."""
+        return cls(seeds, state.ws, state.noise)
+
+    def candidate(self, index: int) -> Start:
+        """That one alone."""
+        return Start(
+            self.seeds[index : index + 1],
+            None if self.ws is None else self.ws[index : index + 1],
+            None if self.noise is None else tuple(x[index : index + 1] for x in self.noise),
+        )
+
+
+class Starter:
+    """Finds the point at which a candidate begins."""
+
+    def __init__(self, objective: Objective, draws: int, floor: float, aids: Aids) -> None:
+        """
+        Args:
+            draws: latents of which the nearest starts, as in `SearchConfig`.
+            floor: error below which a coarse picture is not brought nearer.
+        """
+        self.objective, self.draws, self.floor, self.aids = objective, draws, floor, aids
+        self.levels = [level for level in aids.levels if level.descend]
+
+    def point(
+        self, start: Start, rng: torch.Generator, target: Float[Tensor, "3 l l"]
+    ) -> tuple[Float[Tensor, "L w_dim"], list[Float[Tensor, "1 h w"]]]:
+        """Latents and noise on their spheres.
+
+        Args:
+            start: of one candidate.
+            rng: its random numbers, from which on it draws.
+        """
+        generator, prior = self.objective.generator, self.objective.prior
+        device = generator.device
+        noise = [torch.randn(1, *shape, generator=rng) for shape in generator.noise_shapes]
+        noise = [to_sphere(x, math.sqrt(x.numel()), (1, 2)).to(device) for x in noise]
+        if start.noise is not None:
+            noise = [x[0].to(device) for x in start.noise]
+        layers, draws = generator.num_layers, self.draws
+        if start.ws is not None:
+            return prior.on_sphere(prior.from_w(start.ws[0].to(device))), noise
+        if draws == 0:
+            v = torch.randn(layers, generator.w_dim, generator=rng).to(device)
+            return prior.on_sphere(v), noise
+        z = torch.randn(draws, generator.z_dim, generator=rng).to(device)
+        nearest = self._nearest(z, noise, target)[:, None].expand(-1, layers, -1)
+        if not self.levels:
+            return prior.on_sphere(nearest[0]), noise
+        return self._raced(prior.on_sphere(nearest[:RACERS]), noise, target), noise
+
+    def _raced(
+        self,
+        v: Float[Tensor, "k L w_dim"],
+        noise: list[Float[Tensor, "1 h w"]],
+        target: Float[Tensor, "3 l l"],
+    ) -> Float[Tensor, "L w_dim"]:
+        """Where a few coarse steps lead, from that one of the starts from which they lead nearest.
+
+        They cost little, and from some starts all that follows would take many times as long.
+        """
+        count = len(v)
+        scale = None if self.aids.scale is None else [self.aids.scale[0]]
+        optimiser = SphericalLBFGS([v], scale)
+        fixed = [x.expand(count, -1, -1, -1) for x in noise]
+        target = target.expand(count, -1, -1, -1)
+        everyone = torch.ones(count, dtype=torch.bool, device=v.device)
+        best, where = torch.full([count], torch.inf, device=v.device), v
+        for _ in range(RACE_STEPS + 1):
+            point = optimiser.point
+            _, error, loss, gradients = self.objective.near(
+                self.levels[0], point, fixed, target, self.floor
+            )
+            nearer = error < best
+            best = torch.where(nearer, error, best)
+            where = torch.where(nearer[:, None, None], point[0], where)
+            optimiser.step(loss, gradients, everyone)
+        return where[best.argmin()]
+
+    @torch.no_grad()
+    def _nearest(
+        self,
+        z: Float[Tensor, "k z_dim"],
+        noise: list[Float[Tensor, "1 h w"]],
+        target: Float[Tensor, "3 l l"],
+    ) -> Float[Tensor, "k w_dim"]:
+        """The latents of many draws, those first whose pictures are nearest to the target."""
+        generator, prior = self.objective.generator, self.objective.prior
+        sketch = self.aids.levels[0] if self.aids.levels else None
+        v = prior.on_sphere(prior.from_w(generator.mapping(z)))
+
+        def errors(part: Tensor) -> Tensor:
+            several = part[:, None].expand(-1, generator.num_layers, -1)
+            inputs = [x.expand(len(part), -1, -1, -1) for x in noise]
+            if sketch is None:
+                images = self.objective.images([several], inputs)
+                low = self.objective.degrade(images.clamp(0, 1))
+            else:
+                low = sketch.low(generator, prior.to_w(several), inputs)
+            return squared_error(low, target)
+
+        # As many at once as have about the pixels of sixteen of 128x128.
+        side = sketch.coarse.size if sketch else generator.resolution
+        found, _ = in_chunks(errors, v, max(1, min(64, 16 * 128**2 // side**2)))
+        return v[torch.cat(found).nan_to_num(torch.inf).argsort(stable=True)]

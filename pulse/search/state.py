@@ -1,0 +1,67 @@
+"""Where a search stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pulse.search.config import Status
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the search stands after a step. Step 0 is the start.
+
+    Attributes:
+        step: steps done.
+        steps: steps in all, as far as it is known.
+        error: [n], each candidate's error at this step.
+        images: [n, 3, R, R] in [0, 1], each candidate's best so far.
+        low: [n, 3, l, l], the same, downscaled.
+        ws: [n, L, w_dim], the latents that drew it.
+        noise: the noise inputs that drew it, each [n, 1, h, w].
+        best: [n], the error of that picture, before an exact last step.
+        best_step: [n], the step that it was met at.
+        overflowed: [n], whether the candidate was given up because its numbers are not finite.
+        status: [n], what would be said if the search stopped here, likewise.
+        exact: [n], the error after the exact last step, NaN where it was not taken; None before it.
+    """
+
+    step: int
+    steps: int
+    error: Float[Tensor, " n"]
+    images: Float[Tensor, "n 3 r r"]
+    low: Float[Tensor, "n 3 l l"]
+    ws: Float[Tensor, "n L w_dim"]
+    noise: tuple[Float[Tensor, "n 1 h w"], ...]
+    best: Float[Tensor, " n"]
+    best_step: Int[Tensor, " n"]
+    overflowed: Bool[Tensor, " n"]
+    status: tuple[Status, ...]
+    exact: Float[Tensor, " n"] | None = None
+
+
+def joined(states: Sequence[State]) -> State:
+    """Candidates of one face that were searched for apart, as one state."""
+    first = states[0]
+
+    def all_of(values: Callable[[State], Tensor]) -> Tensor:
+        return torch.cat([values(state) for state in states])
+
+    return State(
+        max(state.step for state in states),
+        first.steps,
+        all_of(lambda state: state.error),
+        all_of(lambda state: state.images),
+        all_of(lambda state: state.low),
+        all_of(lambda state: state.ws),
+        tuple(torch.cat(some) for some in zip(*(state.noise for state in states), strict=True)),
+        all_of(lambda state: state.best),
+        all_of(lambda state: state.best_step),
+        all_of(lambda state: state.overflowed),
+        tuple(status for state in states for status in state.status),
+    )
