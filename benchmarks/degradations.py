@@ -19,11 +19,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from pulse.faces.prepare import LRFace
 from pulse.imaging.degrade import Bicubic, DegradeConfig, Grey
 from pulse.imaging.pictures import to_image, to_tensor
 from pulse.search import Status
 from pulse.search.losses import squared_error
-from pulse.upscale import Face, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 
 SIZE = 16
 SPECS = ("bicubic", "box", "blur:1.5", "grey", "jpeg:20", "mask:FILE", "noise:0.1")
@@ -73,7 +74,7 @@ def table(faces: int, mask: Path) -> None:
                 ws = w[:, None].expand(-1, generator.num_layers, -1)
                 truth = ((generator.synthesis(ws)[0] + 1) / 2).clamp(0, 1)
                 low = asked.target(degraded(truth, named, SIZE, seed))
-                *_, state = upscaler.search(Face(0, low, (), asked), config)
+                *_, state = upscaler.search(LRFace(0, low, (), asked), config)
                 found += state.status.count(Status.FOUND)
                 ours, clean = down(state.images), down(truth)
                 if named.grey:

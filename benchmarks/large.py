@@ -23,8 +23,9 @@ import typer
 from search import count_passes, targets
 
 import stylegan
+from pulse.faces.prepare import LRFace
 from pulse.search.config import PAPER, SearchConfig
-from pulse.upscale import Face, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan.checkpoints import save
 from stylegan.memory import keep_freed_memory
 from stylegan.stylegan2 import Block, StyledConv, StyleGAN2
@@ -88,14 +89,14 @@ def main(
     counted, counting = count_passes(upscaler)
     low = targets(data, faces, 0)["AI-made"]
     start = time.perf_counter()
-    counted.aids(Face(0, low[0]), SearchConfig())
+    counted.aids(LRFace(0, low[0]), SearchConfig())
     print(f"fitting maps and curvature, once for a generator: {time.perf_counter() - start:.1f} s")
     print("recipe   status         mse       at last  steps passes seconds")
     for name, config, count in (("default", SearchConfig(), faces), ("paper", PAPER, paper)):
         for face in low[:count]:
             counting.drawn = 0
             start = time.perf_counter()
-            *_, state = counted.search(Face(0, face), UpscaleConfig(1, search=config))
+            *_, state = counted.search(LRFace(0, face), UpscaleConfig(1, search=config))
             seconds = time.perf_counter() - start
             last = state.best if state.exact is None else state.exact
             print(

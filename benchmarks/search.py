@@ -22,10 +22,11 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
+from pulse.faces.prepare import LRFace
 from pulse.imaging.degrade import Bicubic
 from pulse.imaging.pictures import to_image, to_tensor
 from pulse.search import PAPER, SearchConfig, State
-from pulse.upscale import Face, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Noise
 from stylegan.dataset import load_pictures
 from stylegan.evaluate import FaceMeter
@@ -139,7 +140,7 @@ def measure(
     states: list[State] = []
     start = time.perf_counter()
     for face in faces:
-        *_, state = counted.search(Face(0, face), how, batch)
+        *_, state = counted.search(LRFace(0, face), how, batch)
         states.append(state)
     seconds = time.perf_counter() - start
 

@@ -17,9 +17,10 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from pulse import __version__
 from pulse.faces.framing import Framing
+from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png, write_bytes
 from pulse.search import State, Status
-from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler
+from pulse.upscale import NOTICE, UpscaleConfig, Upscaler
 
 Format = Literal["png", "jpg", "webp"]
 
@@ -60,7 +61,7 @@ class Result:
     """
 
     source: str
-    face: Face
+    face: LRFace
     state: State
     config: UpscaleConfig
     preset: str
@@ -108,7 +109,7 @@ class Result:
                 "version": __version__,
                 "preset": self.preset,
                 "device": str(generator.device),
-                "precision": str(generator.precision).removeprefix("torch."),
+                "precision": self.upscaler.precision,
                 **asdict(self.config),
                 "degrade": str(self.face.degrade),
             },
@@ -160,7 +161,7 @@ def write_result(
     record = result.record(format, photo is not None and result.pastable)
     folder.mkdir(parents=True, exist_ok=True)
     names = set()
-    for name, data in files_of(result, record, photo):
+    for name, data in result_files(result, record, photo):
         write_bytes(folder / name, data)
         names.add(name)
     for old in folder.iterdir():
@@ -169,7 +170,7 @@ def write_result(
     return record
 
 
-def files_of(
+def result_files(
     result: Result, record: dict[str, Any], photo: Image.Image | None = None
 ) -> Iterator[tuple[str, bytes]]:
     """The files of a result, one after the other: name and bytes, the record last.

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 
 from align import Detector
 from pulse.faces.framing import MIN_LR_SIZE, Align
+from pulse.faces.prepare import FaceSettings
 from pulse.imaging.degrade import DegradeConfig
-from pulse.imaging.pictures import InputError
+from pulse.imaging.pictures import InputError, setting
 from pulse.results import Format
 from pulse.search import PRESETS, SearchConfig
 from pulse.upscale import UpscaleConfig
@@ -55,7 +56,7 @@ class Settings:
     paste: bool = False
 
     def __post_init__(self) -> None:
-        _ = self.config, self.which  # They say what is wrong.
+        _ = self.config, self.faces  # They say what is wrong.
 
     @property
     def config(self) -> UpscaleConfig:
@@ -71,12 +72,16 @@ class Settings:
             degrade = None if self.degrade is None else DegradeConfig.parse(self.degrade)
             size = read_lr_size(self.lr_size)
             return UpscaleConfig(self.candidates, self.seed, size, search, degrade)
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(str(error)) from error
 
     @property
-    def which(self) -> Literal["largest", "all"] | int:
-        return which_face(self.face)
+    def faces(self) -> FaceSettings:
+        """Which faces of a picture, and at what size."""
+        config, which = self.config, which_face(self.face)
+        return FaceSettings(config.lr_size, config.degrade, which, self.align, self.detector)
 
     def changed(self, wishes: Mapping[str, object]) -> Settings:
         """The same with some of them as a line of JSON has them.
@@ -102,7 +107,7 @@ class Settings:
 
     def record(self) -> dict[str, object]:
         """All of them as JSON, spelt out: what a preset or a default stands for may change."""
-        spelt = {"config": asdict(self.config), "which": self.which}
+        spelt = {"config": asdict(self.config), "which": self.faces.which}
         return {**asdict(self), **spelt}
 
 
@@ -132,7 +137,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def read_lr_size(text: str | None) -> int | Literal["auto"] | None:
-    """What --lr-size says.
+    """What the setting lr_size says.
 
     Raises:
         InputError: it is neither a number nor `auto`.
@@ -141,13 +146,14 @@ def read_lr_size(text: str | None) -> int | Literal["auto"] | None:
         return text
     if not text.isdecimal() or int(text) < MIN_LR_SIZE:
         raise InputError(
-            f"--lr-size takes a whole number of pixels from {MIN_LR_SIZE} on, or auto; not {text}."
+            f"{setting('lr_size')} takes a whole number of pixels from {MIN_LR_SIZE} on, or auto; "
+            f"not {text}."
         )
     return int(text)
 
 
 def which_face(text: str) -> Literal["largest", "all"] | int:
-    """What --face says.
+    """What the setting face says.
 
     Raises:
         InputError: it is none of those.
@@ -155,5 +161,5 @@ def which_face(text: str) -> Literal["largest", "all"] | int:
     if text == "largest" or text == "all":
         return text
     if not text.isdecimal():
-        raise InputError(f"--face takes largest, all or a number from 0 on; not {text}.")
+        raise InputError(f"{setting('face')} takes largest, all or a number from 0 on; not {text}.")
     return int(text)

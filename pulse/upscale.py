@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Float
-from PIL import Image
-from torch import Tensor
 
 import stylegan
-from pulse.faces.framing import MIN_LR_SIZE, SMALL, Framing, choose, find_framings
+from pulse.faces.prepare import LRFace
 from pulse.imaging.back_projection import back_project
-from pulse.imaging.degrade import DegradeConfig
-from pulse.imaging.pictures import InputError, Picture, to_tensor
+from pulse.imaging.degrade import Degradation, DegradeConfig
+from pulse.imaging.pictures import InputError, setting
 from pulse.search import (
     Aids,
     Job,
@@ -36,15 +33,16 @@ from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
 from stylegan import Generator
+from stylegan.precision import multiplies_bfloat16
 
-LR_SIZE = 16
-"""Size to which larger pictures are downscaled unless another is asked for."""
 MAX_SEED = 2**62
 Tag = TypeVar("Tag")
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 BFLOAT16_FROM = 256
 """Resolution from which `auto` takes bfloat16: below, calls and not products take the time."""
+OPERATORS = 16
+"""Kinds of degradation whose operators are kept."""
 AHEAD = 8
 """Faces that are read ahead, so that those that are matched alike can be searched for together."""
 NOTICE = (
@@ -83,101 +81,6 @@ class UpscaleConfig:
 
 
 @dataclass(frozen=True)
-class Face:
-    """A face to be matched.
-
-    Attributes:
-        index: its number in the picture.
-        low: [3, l, l] in [0, 1], what the candidates have to downscale to; NaN where it is ignored.
-        notes: what was done to get it, one sentence each.
-        degrade: how the candidates have to be downscaled.
-        framing: where in the picture it is; None if it comes from elsewhere.
-    """
-
-    index: int
-    low: Float[Tensor, "3 l l"]
-    notes: tuple[str, ...] = ()
-    degrade: DegradeConfig = field(default_factory=DegradeConfig)
-    framing: Framing | None = None
-
-
-def find_faces(
-    picture: Picture,
-    lr_size: int | Literal["auto"] | None,
-    resolution: int,
-    name: str = "The picture",
-    framings: Sequence[Framing] | None = None,
-    degrade: DegradeConfig | None = None,
-) -> list[Face]:
-    """The faces of a picture, as small as they will be matched.
-
-    Args:
-        lr_size, degrade: as in `UpscaleConfig`. A face that is cut out of a small picture is
-            matched at what its pixels hold, as with "auto".
-        resolution: of the generator, which is the largest size that can be matched.
-        name: what messages call the picture.
-        framings: which faces, as from `find_framings`; None is the largest.
-
-    Raises:
-        InputError: the picture cannot be used like that.
-    """
-    if framings is None:
-        framings = choose(find_framings(picture, name), "largest", name)
-    return [_face(picture, lr_size, resolution, name, framing, degrade) for framing in framings]
-
-
-def _face(
-    picture: Picture,
-    lr_size: int | Literal["auto"] | None,
-    resolution: int,
-    name: str,
-    framing: Framing,
-    degrade: DegradeConfig | None,
-) -> Face:
-    side, notes = framing.side, [*picture.notes, *framing.notes]
-    if framing.square is None:
-        name = f"The frame around face {framing.index} of {name}"
-    if side < MIN_LR_SIZE:
-        raise InputError(
-            f"{name} has {picture.image.width}x{picture.image.height} pixels, too few "
-            f"to tell a face; at least {MIN_LR_SIZE}x{MIN_LR_SIZE} are needed."
-        )
-    small = min(picture.image.size) <= SMALL
-    if lr_size == "auto" or (lr_size is None and small and framing.square is None):
-        most = min(SMALL, resolution)
-        size = framing.resolution(picture.image, most)
-        held = "no less" if size == most else "about that"
-        notes.append(f"It is matched at {size}x{size} pixels, its own hold {held}.")
-    elif lr_size is None:
-        size = side if small else min(LR_SIZE, side)
-    else:
-        size = lr_size
-    if size > side:
-        raise InputError(
-            f"{name} has only {side}x{side} pixels and cannot be matched at {size}: leave out "
-            "--lr-size or give a smaller one."
-        )
-    if size > resolution:
-        raise InputError(
-            f"{name} would be matched at {size} pixels, but the generator draws only {resolution}: "
-            f"give --lr-size {LR_SIZE} or another generator."
-        )
-    image = framing.cut(picture.image, size)
-    # Pillow's filters are those of `degrade`, on 8 bits and without a large picture as floats.
-    box = degrade is not None and degrade.resampling == "box"
-    low = image.resize((size, size), Image.Resampling.BOX if box else Image.Resampling.BICUBIC)
-    pixels = to_tensor(low)
-    grey = bool((pixels == pixels[:1]).all())
-    if degrade is None:
-        degrade = DegradeConfig(grey=grey)
-        if grey:
-            notes.append("It is grey and is matched in grey.")
-    elif grey and not degrade.grey:
-        notes.append("It is grey but is matched in colour; add grey to --degrade if it should.")
-    return Face(framing.index, degrade.target(pixels), tuple(notes), degrade, framing)
-
-
-@dataclass(frozen=True)
 class _Kind:
     """What faces have to have in common to be searched for together."""
 
@@ -186,7 +89,7 @@ class _Kind:
     search: SearchConfig
 
     @classmethod
-    def of(cls, face: Face, config: UpscaleConfig) -> _Kind:
+    def of(cls, face: LRFace, config: UpscaleConfig) -> _Kind:
         how = config.search.with_noise(face.degrade.noise)
         return cls(face.low.shape[-1], face.degrade, how)
 
@@ -201,6 +104,38 @@ class Upscaler:
         self.prior = prior or LatentPrior.fit(generator)
         self._coarse: dict[tuple[int, ...], list[Coarse]] = {}
         self._curvature: Curvature | None = None
+        self._operators: OrderedDict[tuple[DegradeConfig, int, int], Degradation] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        name: str,
+        device: torch.device,
+        precision: Precision = "auto",
+        prior: LatentPrior | None = None,
+    ) -> Upscaler:
+        """The generator of a file, however it came here.
+
+        Args:
+            name: what records call it.
+            precision: of its larger feature maps, see `choose_precision`.
+            prior: the fit to it, if that is known; else it is made, or was kept.
+
+        Raises:
+            stylegan.CheckpointError: it cannot be opened.
+        """
+        generator = stylegan.load(path, device)
+        generator.precision = choose_precision(precision, generator)
+        sha256 = stylegan.identity(path)
+        if prior is not None:
+            prior = LatentPrior(prior.mean.to(device), prior.std.to(device))
+        return cls(generator, name, sha256, prior or LatentPrior.cached(generator, sha256))
+
+    @property
+    def precision(self) -> str:
+        """Type of the generator's larger feature maps, as records say it."""
+        return str(self.generator.precision).removeprefix("torch.")
 
     @classmethod
     def load(
@@ -216,15 +151,10 @@ class Upscaler:
             stylegan.CheckpointError: there is no such generator, or it cannot be opened.
         """
         chosen = choose_device(device)
-        path = stylegan.locate(name)
-        generator = stylegan.load(path, chosen)
-        generator.precision = choose_precision(precision, generator)
-        sha256 = stylegan.identity(path)
-        prior = LatentPrior.cached(generator, sha256)
-        return cls(generator, Path(name).name, sha256, prior)
+        return cls.open(stylegan.locate(name), Path(name).name, chosen, precision)
 
     def search(
-        self, face: Face, config: UpscaleConfig, batch: int | None = None
+        self, face: LRFace, config: UpscaleConfig, batch: int | None = None
     ) -> Iterator[State]:
         """Search for candidates; the last state is the answer, after the exact last step.
 
@@ -232,7 +162,7 @@ class Upscaler:
             batch: candidates drawn at once, as in `pulse.search.search`.
         """
         low, how = face.low, config.search.with_noise(face.degrade.noise)
-        degrade = face.degrade.operator(self.generator.resolution, low.shape[-1])
+        degrade = self._operator(face.degrade, self.generator.resolution, low.shape[-1])
         aids = self.aids(face, how)
         state: State | None = None
         for state in search(
@@ -251,7 +181,7 @@ class Upscaler:
             yield self.closed(face, state)
 
     def search_many(
-        self, jobs: Iterable[tuple[Face, UpscaleConfig, Tag]], batch: int | None = None
+        self, jobs: Iterable[tuple[LRFace, UpscaleConfig, Tag]], batch: int | None = None
     ) -> Iterator[tuple[Tag, State, float]]:
         """Search for many faces, whose candidates share batches where they are matched alike.
 
@@ -267,14 +197,14 @@ class Upscaler:
             state, and the seconds since the first candidate began.
         """
         coming = iter(jobs)
-        waiting: deque[tuple[_Kind, Face, UpscaleConfig, Tag]] = deque()
+        waiting: deque[tuple[_Kind, LRFace, UpscaleConfig, Tag]] = deque()
 
         def fill() -> None:
             while len(waiting) < AHEAD and (job := next(coming, None)) is not None:
                 face, config, tag = job
                 waiting.append((_Kind.of(face, config), face, config, tag))
 
-        def alike(kind: _Kind) -> Iterator[Job[tuple[Face, Tag]]]:
+        def alike(kind: _Kind) -> Iterator[Job[tuple[LRFace, Tag]]]:
             """The next jobs of that kind, passing over a few others."""
             while True:
                 fill()
@@ -299,7 +229,7 @@ class Upscaler:
                 self.generator,
                 alike(kind),
                 kind.size,
-                kind.degrade.operator(self.generator.resolution, kind.size),
+                self._operator(kind.degrade, self.generator.resolution, kind.size),
                 config=kind.search,
                 prior=self.prior,
                 batch=batch,
@@ -308,7 +238,7 @@ class Upscaler:
             for (face, tag), state, seconds in found:
                 yield tag, self.closed(face, state) if kind.search.exact else state, seconds
 
-    def closed(self, face: Face, state: State) -> State:
+    def closed(self, face: LRFace, state: State) -> State:
         """A state after the exact last step of the candidates that match.
 
         Their pictures then downscale to the input up to rounding; `best` and `status` still tell
@@ -320,13 +250,13 @@ class Upscaler:
         inverse = face.degrade.inverse(side, size)
         matched = [index for index, status in enumerate(state.status) if status is Status.FOUND]
         if inverse is not None and matched:
-            degrade, target = face.degrade.operator(side, size), face.low.to(images.device)
+            degrade, target = self._operator(face.degrade, side, size), face.low.to(images.device)
             images[matched] = back_project(images[matched], target, degrade, inverse)
             low[matched] = degrade(images[matched])
             exact[matched] = squared_error(low[matched], target)
         return replace(state, images=images, low=low, exact=exact)
 
-    def aids(self, face: Face, config: SearchConfig) -> Aids:
+    def aids(self, face: LRFace, config: SearchConfig) -> Aids:
         """What is known of the generator that helps such a search, worked out once and kept."""
         levels = self._levels(face) if config.coarse else ()
         if not (config.precondition or config.whiten):
@@ -337,21 +267,47 @@ class Upscaler:
         side = known.pictures.shape[-1]
         easy = None
         if config.whiten and size <= side:  # Larger small pictures are not known that well.
-            easy = known.easy(face.degrade.operator(side, size))
+            easy = known.easy(self._operator(face.degrade, side, size))
         return Aids(levels, known.scale() if config.precondition else None, easy)
 
-    def _levels(self, face: Face) -> list[Level]:
-        size = face.low.shape[-1]
-        sides = useful_sizes(self.generator, size)
-        if not sides:
+    def knows(self, face: LRFace, config: SearchConfig) -> bool:
+        """Whether `aids` are worked out or read for such a search; if not, they take a while."""
+        levels = not config.coarse or self._sides(face) in (*self._coarse, ())
+        return levels and (
+            self._curvature is not None or not (config.precondition or config.whiten)
+        )
+
+    def _sides(self, face: LRFace) -> tuple[int, ...]:
+        return tuple(useful_sizes(self.generator, face.low.shape[-1]))
+
+    def _levels(self, face: LRFace) -> list[Level]:
+        size, key = face.low.shape[-1], self._sides(face)
+        if not key:
             return []
-        key = tuple(sides)
         if key not in self._coarse:
-            self._coarse[key] = Coarse.cached(self.generator, self.prior, self.sha256, sides)
+            self._coarse[key] = Coarse.cached(self.generator, self.prior, self.sha256, list(key))
         return [
-            Level(one, face.degrade.operator(one.size, size), saves_steps(self.generator, one.size))
+            Level(
+                one,
+                self._operator(face.degrade, one.size, size),
+                saves_steps(self.generator, one.size),
+            )
             for one in self._coarse[key]
         ]
+
+    def _operator(self, degrade: DegradeConfig, high: int, low: int) -> Degradation:
+        """What turns `high` pixels into `low`, built once for all faces of a kind.
+
+        A mask is read anew each time, since its file may have changed.
+        """
+        if degrade.mask is not None:
+            return degrade.operator(high, low)
+        key = (degrade, high, low)
+        if key not in self._operators:
+            self._operators[key] = degrade.operator(high, low)
+        while len(self._operators) > OPERATORS:
+            self._operators.popitem(last=False)
+        return self._operators[key]
 
 
 def choose_device(name: str) -> torch.device:
@@ -364,7 +320,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(device for device, available in here.items() if available))
     if not here.get(name.partition(":")[0], False):
-        raise InputError(f"There is no device {name} here; give --device auto or cpu.")
+        raise InputError(f"There is no device {name} here; give {setting('device')} auto or cpu.")
     return torch.device(name)
 
 
@@ -378,15 +334,5 @@ def choose_precision(name: Precision, generator: Generator) -> torch.dtype:
     if name != "auto":
         return PRECISIONS[name]
     large = generator.resolution >= BFLOAT16_FROM and generator.family == "StyleGAN2"
-    fast = large and _multiplies_bfloat16(generator.device)
+    fast = large and multiplies_bfloat16(generator.device)
     return torch.bfloat16 if fast else torch.float32
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    # Older versions of torch do not tell; then it is float32, which is right everywhere.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

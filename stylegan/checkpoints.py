@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stylegan import archive
-from stylegan.foreign import LARGEST, Config, Weights, translate
+from stylegan.foreign import translate
+from stylegan.foreign_parts import LARGEST, Config, Weights
 from stylegan.source import merge
 from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config

@@ -7,38 +7,28 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylegan.archive import Tensors
+from stylegan.foreign_parts import (
+    LARGEST,
+    Weights,
+    channels_of,
+    check_filter,
+    checked,
+    layer_name,
+    levels_of,
+    refuse_classes,
+    widths_of,
+)
 from stylegan.source import Source, read_source
 from stylegan.stylegan1 import StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2Config
 from stylegan.stylegan3 import LayerConfig, StyleGAN3Config
 from stylegan.unpickle import UnpickleError, shown
-
-Config: TypeAlias = StyleGAN1Config | StyleGAN2Config | StyleGAN3Config
-
-LARGEST = 4096
-"""Side of a picture, and of the feature maps, that a file may ask for."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A generator apart from its code.
-
-    Attributes:
-        config: of the network.
-        tensors: its `state_dict`, in float32, but for `w_mean` where `averaged` is false.
-        averaged: whether the checkpoint knows the mean of w.
-    """
-
-    config: Config
-    tensors: dict[str, Tensor]
-    averaged: bool
 
 
 def translate(content: Any, tensors: Tensors) -> Weights:
@@ -71,8 +61,8 @@ def translate(content: Any, tensors: Tensors) -> Weights:
 
 def _stylegan2_nvidia(source: Source) -> Weights:
     """stylegan2-ada-pytorch, and the same network in stylegan3's repository."""
-    _refuse_classes(source, "mapping.embed.weight")
-    levels = _levels(source, "synthesis.b{}.conv1.weight")
+    refuse_classes(source, "mapping.embed.weight")
+    levels = levels_of(source, "synthesis.b{}.conv1.weight")
     last = f"synthesis.b{2 * 2**levels}"
     if f"{last}.torgb.weight" not in source:
         raise UnpickleError("its last layer does not give colours")
@@ -91,7 +81,7 @@ def _stylegan2_nvidia(source: Source) -> Weights:
         there, block = f"synthesis.b{4 * 2**level}", f"blocks.{level}"
         for index, conv in enumerate(["conv1"] if level == 0 else ["conv0", "conv1"]):
             name, ours = f"{there}.{conv}", f"{block}.convs.{index}"
-            _check_filter(source, f"{name}.resample_filter")
+            check_filter(source, f"{name}.resample_filter")
             _copy_conv(source, name, ours, tensors)
             if f"{name}.noise_const" in source:
                 tensors[f"{ours}.noise"] = source.take(f"{name}.noise_const")[None, None]
@@ -103,8 +93,8 @@ def _stylegan2_nvidia(source: Source) -> Weights:
             _copy_conv(source, f"{there}.torgb", f"{block}.to_rgb", tensors)
         if f"{there}.skip.weight" in source:
             tensors[f"{block}.shortcut.weight"] = source.take(f"{there}.skip.weight")
-    channels = _channels(tensors, "blocks.{}.convs.0.weight", levels)
-    widths = _widths(tensors, layers)
+    channels = channels_of(tensors, "blocks.{}.convs.0.weight", levels)
+    widths = widths_of(tensors, layers)
     config = StyleGAN2Config(channels, *widths, layers, lr, architecture, clamp)
     return Weights(config, tensors, averaged)
 
@@ -115,7 +105,7 @@ def _mapping_nvidia(source: Source) -> tuple[dict[str, Tensor], float, int, bool
     tensors: dict[str, Tensor] = {}
     for index in range(layers):
         for kind in ("weight", "bias"):
-            tensors[_layer(index, kind)] = source.take(f"mapping.fc{index}.{kind}")
+            tensors[layer_name(index, kind)] = source.take(f"mapping.fc{index}.{kind}")
     averaged = "mapping.w_avg" in source
     if averaged:
         tensors["w_mean"] = source.take("mapping.w_avg")
@@ -131,9 +121,9 @@ def _copy_conv(source: Source, there: str, ours: str, tensors: dict[str, Tensor]
 
 def _stylegan2_tensorflow(source: Source) -> Weights:
     """NVIDIA's first StyleGAN2, in TensorFlow."""
-    _refuse_classes(source, "mapping/LabelConcat/weight")
+    refuse_classes(source, "mapping/LabelConcat/weight")
     tensors, lr, layers, averaged = _mapping_tensorflow(source)
-    levels = _levels(source, "synthesis/{0}x{0}/Conv1/weight")
+    levels = levels_of(source, "synthesis/{0}x{0}/Conv1/weight")
     if "synthesis/8x8/Skip/weight" in source:
         architecture = "resnet"
     else:
@@ -162,8 +152,8 @@ def _stylegan2_tensorflow(source: Source) -> Weights:
         if f"{there}/Skip/weight" in source:
             skip = source.take(f"{there}/Skip/weight").permute(3, 2, 0, 1)
             tensors[f"{block}.shortcut.weight"] = skip.contiguous()
-    channels = _channels(tensors, "blocks.{}.convs.0.weight", levels)
-    config = StyleGAN2Config(channels, *_widths(tensors, layers), layers, lr, architecture)
+    channels = channels_of(tensors, "blocks.{}.convs.0.weight", levels)
+    config = StyleGAN2Config(channels, *widths_of(tensors, layers), layers, lr, architecture)
     return Weights(config, tensors, averaged)
 
 
@@ -172,8 +162,8 @@ def _mapping_tensorflow(source: Source) -> tuple[dict[str, Tensor], float, int, 
     tensors: dict[str, Tensor] = {}
     for index in range(layers):
         weight = source.take(f"mapping/Dense{index}/weight")
-        tensors[_layer(index, "weight")] = weight.T.contiguous()
-        tensors[_layer(index, "bias")] = source.take(f"mapping/Dense{index}/bias")
+        tensors[layer_name(index, "weight")] = weight.T.contiguous()
+        tensors[layer_name(index, "bias")] = source.take(f"mapping/Dense{index}/bias")
     averaged = "dlatent_avg" in source
     if averaged:
         tensors["w_mean"] = source.take("dlatent_avg")
@@ -186,9 +176,9 @@ def _stylegan2_rosinality(source: Source) -> Weights:
     layers = 0
     while f"style.{layers + 1}.weight" in source:  # style.0 normalises.
         for kind in ("weight", "bias"):
-            tensors[_layer(layers, kind)] = source.take(f"style.{layers + 1}.{kind}")
+            tensors[layer_name(layers, kind)] = source.take(f"style.{layers + 1}.{kind}")
         layers += 1
-    levels = _checked(1 + source.count("convs.{}.conv.weight") // 2)
+    levels = checked(1 + source.count("convs.{}.conv.weight") // 2)
 
     def copy(there: str, ours: str, bias: str) -> None:
         tensors[f"{ours}.weight"] = source.take(f"{there}.conv.weight").squeeze(0)
@@ -202,7 +192,7 @@ def _stylegan2_rosinality(source: Source) -> Weights:
         names = [f"convs.{2 * level - 2}", f"convs.{2 * level - 1}"] if level else ["conv1"]
         for index, name in enumerate(names):
             ours = f"blocks.{level}.convs.{index}"
-            _check_filter(source, f"{name}.conv.blur.kernel")
+            check_filter(source, f"{name}.conv.blur.kernel")
             copy(name, ours, "activate.bias")
             tensors[f"{ours}.noise_strength"] = source.take(f"{name}.noise.weight").view([])
             side = 4 * 2**level
@@ -216,8 +206,8 @@ def _stylegan2_rosinality(source: Source) -> Weights:
     averaged = "latent_avg" in source
     if averaged:
         tensors["w_mean"] = source.take("latent_avg").flatten()
-    channels = _channels(tensors, "blocks.{}.convs.0.weight", levels)
-    config = StyleGAN2Config(channels, *_widths(tensors, layers), layers)
+    channels = channels_of(tensors, "blocks.{}.convs.0.weight", levels)
+    config = StyleGAN2Config(channels, *widths_of(tensors, layers), layers)
     return Weights(config, tensors, averaged)
 
 
@@ -233,9 +223,9 @@ def _stylegan1_pulse(source: Source) -> Weights:
     tensors: dict[str, Tensor] = {}
     layers = source.count("dense{}.weight")
     for index in range(layers):
-        tensors[_layer(index, "weight")] = source.take(f"dense{index}.weight")
-        tensors[_layer(index, "bias")] = source.take(f"dense{index}.bias") / math.sqrt(2)
-    levels = _levels(source, "blocks.{0}x{0}.epi2.noise.weight")
+        tensors[layer_name(index, "weight")] = source.take(f"dense{index}.weight")
+        tensors[layer_name(index, "bias")] = source.take(f"dense{index}.bias") / math.sqrt(2)
+    levels = levels_of(source, "blocks.{0}x{0}.epi2.noise.weight")
     tensors["const"] = source.take("blocks.4x4.const")
     for level in range(levels):
         side = 4 * 2**level
@@ -261,11 +251,11 @@ def _stylegan1_pulse(source: Source) -> Weights:
 
 def _stylegan1_tensorflow(source: Source) -> Weights:
     """NVIDIA's StyleGAN."""
-    _refuse_classes(source, "mapping/LabelConcat/weight")
+    refuse_classes(source, "mapping/LabelConcat/weight")
     tensors, lr, layers, averaged = _mapping_tensorflow(source)
     for index in range(layers):
-        tensors[_layer(index, "bias")] /= math.sqrt(2)
-    levels = _levels(source, "synthesis/{0}x{0}/Conv1/weight")
+        tensors[layer_name(index, "bias")] /= math.sqrt(2)
+    levels = levels_of(source, "synthesis/{0}x{0}/Conv1/weight")
     tensors["const"] = source.take("synthesis/4x4/Const/const")
     for level in range(levels):
         side = 4 * 2**level
@@ -307,8 +297,8 @@ def _stylegan1(
     averaged: bool,
 ) -> Weights:
     tensors["rgb_weight"] = tensors["rgb_weight"].contiguous()
-    channels = _channels(tensors, "layers.{}.bias", 2 * levels)[::2]
-    z_dim, w_dim = _widths(tensors, layers)
+    channels = channels_of(tensors, "layers.{}.bias", 2 * levels)[::2]
+    z_dim, w_dim = widths_of(tensors, layers)
     config = StyleGAN1Config(channels, z_dim, w_dim, layers, lr, epsilon)
     return Weights(config, tensors, averaged)
 
@@ -318,7 +308,7 @@ def _stylegan1(
 
 def _stylegan3_nvidia(source: Source) -> Weights:
     """stylegan3, configurations T and R, with their settings as the pickle has them."""
-    _refuse_classes(source, "mapping.embed.weight")
+    refuse_classes(source, "mapping.embed.weight")
     tensors, lr, layers, averaged = _mapping_nvidia(source)
     there = "synthesis.input"
     for name in ("weight", "freqs", "phases", "transform", "affine.weight", "affine.bias"):
@@ -370,7 +360,7 @@ def _stylegan3_nvidia(source: Source) -> Weights:
         abs(n) <= LARGEST for c in configs for n in c.padding
     ):
         raise UnpickleError("its settings are out of range")
-    z_dim, w_dim = _widths(tensors, layers)
+    z_dim, w_dim = widths_of(tensors, layers)
     config = StyleGAN3Config(
         configs[-1].size,
         tuple(configs),
@@ -388,50 +378,3 @@ def _stylegan3_nvidia(source: Source) -> Weights:
 
 
 # Shapes.
-
-
-def _layer(index: int, kind: str) -> str:
-    return f"mapping_network.layers.{index}.{kind}"
-
-
-def _widths(tensors: dict[str, Tensor], layers: int) -> tuple[int, int]:
-    """Lengths of z and w."""
-    if layers == 0:
-        raise UnpickleError("its mapping network is missing")
-    return tensors[_layer(0, "weight")].shape[1], tensors[_layer(layers - 1, "weight")].shape[0]
-
-
-def _channels(tensors: dict[str, Tensor], pattern: str, count: int) -> tuple[int, ...]:
-    return tuple(len(tensors[pattern.format(index)]) for index in range(count))
-
-
-def _levels(source: Source, pattern: str) -> int:
-    """How many sizes from 4 pixels on there are; at 4 the layer may have another name."""
-    levels = 1
-    while pattern.format(4 * 2**levels) in source:
-        levels += 1
-    return _checked(levels)
-
-
-def _checked(levels: int) -> int:
-    if 2 ** (levels + 1) > LARGEST:
-        raise UnpickleError(f"its pictures would be larger than {LARGEST} pixels")
-    return levels
-
-
-def _check_filter(source: Source, name: str) -> None:
-    """Whether the checkpoint resamples with the filter that our network has built in."""
-    if name not in source:
-        return
-    kernel = source.take(name)
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    expected = taps if kernel.ndim == 1 else torch.outer(taps, taps)
-    if kernel.shape != expected.shape or not torch.allclose(
-        kernel / kernel.sum(), expected, atol=1e-3
-    ):
-        raise UnpickleError("it resamples with a filter other than [1, 3, 3, 1]")
-
-
-def _refuse_classes(source: Source, name: str) -> None:
-    if name in source:
-        raise UnpickleError("it draws by class, which this program has no use for")

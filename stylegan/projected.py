@@ -8,6 +8,8 @@ alone are known to spoil faces, which ImageNet's classes do not need.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,6 +23,9 @@ SCALES = (8.5, 8.0, 8.5, 2.6)
 """Standard deviations of the features of faces, which the mixing starts by dividing by."""
 MIXED = 64
 """Channels after mixing, at every size."""
+LR = 2e-4
+ALONE = 1_600
+"""Pictures from which the heads learn before the generator listens to them."""
 SMALLEST = 128
 """Side to which smaller pictures are enlarged before they are looked at."""
 
@@ -65,6 +70,62 @@ class Heads(nn.Module):
     def forward(self, features: list[Float[Tensor, "b c h w"]]) -> list[Float[Tensor, "b 1 p q"]]:
         """Positive for what looks real, of every size in turn."""
         return [head(x) for head, x in zip(self.heads, features, strict=True)]
+
+
+class ProjectedJudge:
+    """The heads, what they look through, and their optimiser.
+
+    Attributes:
+        seen: pictures that the heads have learned from.
+    """
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self.projection = Projection(torch.Generator().manual_seed(seed)).to(device)
+        self.heads = Heads().to(device)
+        self.adam = torch.optim.Adam(self.heads.parameters(), LR, (0.0, 0.99), fused=True)
+        self.seen = 0
+
+    def step(
+        self, real: Float[Tensor, "b 3 r r"], fake: Float[Tensor, "b 3 r r"]
+    ) -> tuple[Float[Tensor, "b 3 r r"], Float[Tensor, " 2"]]:
+        """Update the heads.
+
+        Returns:
+            The gradient of the generator's loss by the drawn pictures, nought while the heads learn
+            alone; and the mean logits, real and fake.
+        """
+        fake = fake.detach().requires_grad_()
+        projected = self.projection(fake)
+        # Cut here, so that what the heads learn from does not go back through the fixed network.
+        features = [x.detach().requires_grad_() for x in projected]
+        fake_logits = self.heads(features)
+        by_features = torch.autograd.grad(generator_loss(fake_logits), features, retain_graph=True)
+        (by_fake,) = torch.autograd.grad(projected, fake, by_features)
+        with torch.no_grad():
+            real_features = self.projection(real)
+        real_logits = self.heads(real_features)
+        self.adam.zero_grad()
+        judge_loss(real_logits, fake_logits).backward()
+        self.adam.step()
+        self.seen += len(real)
+        if self.seen <= ALONE:
+            by_fake = torch.zeros_like(by_fake)
+        sizes = (torch.stack([x.mean() for x in part]) for part in (real_logits, fake_logits))
+        return by_fake, torch.stack([means.mean() for means in sizes]).detach()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "heads": self.heads.state_dict(),
+            "heads_adam": self.adam.state_dict(),
+            "heads_seen": self.seen,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; from nothing if there were no heads then."""
+        if "heads" in state:
+            self.heads.load_state_dict(state["heads"])
+            self.adam.load_state_dict(state["heads_adam"])
+            self.seen = state["heads_seen"]
 
 
 def _head(halve: bool) -> nn.Sequential:

@@ -35,7 +35,7 @@ from stylegan.checkpoints import (
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
 from stylegan.precision import multiplies_bfloat16
-from stylegan.projected import Heads, Projection, generator_loss, judge_loss
+from stylegan.projected import ProjectedJudge
 from stylegan.sheet import save_sheet
 from stylegan.stylegan2 import Block, StyleGAN2, StyleGAN2Config
 from stylegan.training_config import DivergedError, Progress, TrainConfig
@@ -44,9 +44,6 @@ from stylegan.widen import widen
 R1_INTERVAL = 16
 PATH_INTERVAL = 8
 FILES = ("generator.safetensors", "discriminator.safetensors", "heads.safetensors")
-HEADS_LR = 2e-4
-HEADS_ALONE = 1_600
-"""Pictures from which the projected heads learn before the generator listens to them."""
 
 
 class Trainer:
@@ -59,11 +56,7 @@ class Trainer:
         channels = config.channels[:levels]
         self.generator = StyleGAN2(StyleGAN2Config(channels=channels), self._precision)
         self.discriminator = Discriminator((config.discriminator_channels or channels)[:levels])
-        self.projection, self.heads = None, None
-        if config.projected:
-            self.projection = Projection(torch.Generator().manual_seed(config.seed))
-            self.heads = Heads()
-        self.heads_seen = 0  # Pictures that the heads have learned from.
+        self.projected = ProjectedJudge(self.device, config.seed) if config.projected else None
         self.images = 0  # Shown at this resolution.
         self.seen = 0  # Shown in all, also before `start_from`.
         self.path_mean = torch.zeros([], device=self.device)
@@ -89,11 +82,6 @@ class Trainer:
         self.discriminator_adam = torch.optim.Adam(
             self.discriminator.parameters(), self.config.lr * ratio, (0.0, 0.99**ratio), fused=True
         )
-        if self.projection is not None and self.heads is not None:
-            self.projection.to(self.device)
-            self.heads_adam = torch.optim.Adam(
-                self.heads.to(self.device).parameters(), HEADS_LR, (0.0, 0.99), fused=True
-            )
 
     def grow(self) -> None:
         """Go on at twice the resolution with what was learned.
@@ -128,18 +116,9 @@ class Trainer:
             "discriminator": self.discriminator.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
-            **self._heads_state(),
+            **({} if self.projected is None else self.projected.state()),
             "path_mean": self.path_mean,
             "rng": self.rng.get_state(),
-        }
-
-    def _heads_state(self) -> dict[str, Any]:
-        if self.heads is None:
-            return {}
-        return {
-            "heads": self.heads.state_dict(),
-            "heads_adam": self.heads_adam.state_dict(),
-            "heads_seen": self.heads_seen,
         }
 
     def _shape(self) -> dict[str, object]:
@@ -180,11 +159,8 @@ class Trainer:
             "discriminator_adam",
         ):
             getattr(self, name).load_state_dict(state[name])
-        # A training may take heads up, or let them go, at any time.
-        if self.heads is not None and "heads" in state:
-            self.heads.load_state_dict(state["heads"])
-            self.heads_adam.load_state_dict(state["heads_adam"])
-            self.heads_seen = state["heads_seen"]
+        if self.projected is not None:
+            self.projected.restore(state)
         self.path_mean = state["path_mean"].to(self.device)
         self.rng.set_state(state["rng"])
 
@@ -216,9 +192,9 @@ class Trainer:
         self.generator.load_state_dict(trained.state_dict())
         self.average.load_state_dict(trained.state_dict())
         load_judge(self.discriminator, discriminator)
-        if self.heads is not None and heads.exists():
-            load_judge(self.heads, heads)
-            self.heads_seen = self.seen
+        if self.projected is not None and heads.exists():
+            load_judge(self.projected.heads, heads)
+            self.projected.seen = self.seen
 
     def save(self, folder: Path) -> None:
         """Write the state and the averaged generator, each whole or not at all."""
@@ -237,8 +213,8 @@ class Trainer:
         generator, discriminator, heads = (folder / name for name in FILES)
         save(exported, generator, notes)
         save_judge(self.discriminator, discriminator)
-        if self.heads is not None:
-            save_judge(self.heads, heads)
+        if self.projected is not None:
+            save_judge(self.projected.heads, heads)
 
     @torch.no_grad()
     def sample_sheet(self, path: Path, count: int = 100) -> None:
@@ -349,11 +325,10 @@ class Trainer:
         loss = F.softplus(-fake_logits).mean()
         real = augment(real, probability, self.rng)
         heads_logits = torch.zeros(2, device=self.device)
-        if self.heads is not None:
-            by_seen, heads_logits = self._heads_step(real, seen.detach())
-            if self.heads_seen > HEADS_ALONE:
-                # A loss whose gradient by what was seen is that of the heads.
-                loss = loss + self.config.projected * (seen * by_seen).sum()
+        if self.projected is not None:
+            by_seen, heads_logits = self.projected.step(real, seen)
+            # A loss whose gradient by what was seen is that of the heads.
+            loss = loss + self.config.projected * (seen * by_seen).sum()
         (by_fake,) = torch.autograd.grad(loss, judged, retain_graph=True)
         self.generator_adam.zero_grad()
         fake.backward(by_fake)
@@ -365,31 +340,6 @@ class Trainer:
         self.generator_adam.step()
         own = torch.stack([real_logits.detach().mean(), fake_logits.detach().mean()])
         return torch.cat([own, heads_logits])
-
-    def _heads_step(
-        self, real: Float[Tensor, "b 3 r r"], fake: Float[Tensor, "b 3 r r"]
-    ) -> tuple[Float[Tensor, "b 3 r r"], Float[Tensor, " 2"]]:
-        """Update the heads; gives the gradient of the generator's loss by the drawn pictures."""
-        assert self.projection is not None
-        assert self.heads is not None
-        fake = fake.requires_grad_()
-        projected = self.projection(fake)
-        # Cut here, so that what the heads learn from does not go back through the fixed network.
-        features = [x.detach().requires_grad_() for x in projected]
-        fake_logits = self.heads(features)
-        by_features = torch.autograd.grad(generator_loss(fake_logits), features, retain_graph=True)
-        (by_fake,) = torch.autograd.grad(projected, fake, by_features)
-        with torch.no_grad():
-            real_features = self.projection(real)
-        real_logits = self.heads(real_features)
-        self.heads_adam.zero_grad()
-        judge_loss(real_logits, fake_logits).backward()
-        self.heads_adam.step()
-        self.heads_seen += len(real)
-        means = [
-            torch.stack([x.mean() for x in part]).mean() for part in (real_logits, fake_logits)
-        ]
-        return by_fake, torch.stack(means).detach()
 
     def _r1_step(self, real: Tensor) -> float:
         """R1 penalty gamma / 2 * |grad D(x)|^2 on real pictures (Mescheder et al. 2018, eq. 9)."""

@@ -21,7 +21,7 @@ from stylegan.generator import Generator
 EMBEDDED = "faces"
 """The generator that comes with the program."""
 
-Progress = Callable[[str, int, int | None], None]
+Watch = Callable[[str, int, int | None], None]
 """Told a file's name, its bytes that are here, and those of the whole file if that is known."""
 
 
@@ -168,7 +168,7 @@ def address(file: RemoteFile) -> str:
     return f"{mirror.rstrip('/')}/{file.filename}" if mirror else file.url
 
 
-def fetch(model: Model, progress: Progress | None = None) -> Path:
+def fetch(model: Model, progress: Watch | None = None) -> Path:
     """Get a model into the cache; where its files are there already, they are checked.
 
     A file is held to its publisher's checksum, or else to the one it had when it was first here,
@@ -192,7 +192,7 @@ def fetch(model: Model, progress: Progress | None = None) -> Path:
     return path_of(model)
 
 
-def _get(model: Model, file: RemoteFile, path: Path, progress: Progress | None) -> None:
+def _get(model: Model, file: RemoteFile, path: Path, progress: Watch | None) -> None:
     """Fetch one file unless it is there, and hold it to its checksum."""
     if not path.exists() or _expected(file, path) is None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +221,7 @@ def _accept(path: Path) -> None:
     _record(path, checksum(path))
 
 
-def _download(model: Model, file: RemoteFile, path: Path, progress: Progress | None) -> None:
+def _download(model: Model, file: RemoteFile, path: Path, progress: Watch | None) -> None:
     part = path.with_name(path.name + ".part")
     told = partial(progress, file.filename) if progress is not None else None
     try:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pulse.faces.prepare import LRFace
 from pulse.search import SearchConfig
-from pulse.upscale import Face, Upscaler
+from pulse.upscale import Upscaler
 from stylegan import Generator
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 
@@ -24,7 +25,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fitted") / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PULSE_HOME", str(folder))
-        Upscaler.load().aids(Face(0, torch.zeros(3, 16, 16)), SearchConfig())
+        Upscaler.load().aids(LRFace(0, torch.zeros(3, 16, 16)), SearchConfig())
     return folder
 
 

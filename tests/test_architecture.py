@@ -85,6 +85,15 @@ def test_no_package_imports_in_a_circle(top: str) -> None:
     list(graphlib.TopologicalSorter(graph).static_order())
 
 
+def test_files_stay_small() -> None:
+    long = {p.name for top in TOP for p in (ROOT / top).glob("**/*.py") if lines(p) > 400}
+    assert not long
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
 @pytest.mark.parametrize(
     ("library", "homes"),
     [

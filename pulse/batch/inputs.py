@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from pulse.batch.storage import files_in, is_remote, kind_of, local_path, matching, read_file
+from pulse.batch.listing import files_in, kind_of, matching
+from pulse.batch.storage import is_remote, local_path, read_file
 from pulse.imaging.pictures import InputError
 from pulse.results import folder_name
 from pulse.settings import Settings

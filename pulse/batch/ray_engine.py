@@ -3,6 +3,13 @@
 Actors hold the generator. They get orders, read pictures and write results by themselves, so that
 what goes through the driver is names and lines of the manifest. Each has a few orders at a time and
 gets more as it reports. The orders of one that dies are given to others.
+
+Why this is not `ray.data` with a pool of actors: a data set is laid out from inputs that are listed
+beforehand, where orders here are drawn one by one while earlier ones are reported; a block whose
+worker died is tried again whole, and after the last try either ends the job or is left out
+(`max_errored_blocks`) without saying which picture it held, where here a picture that kills three
+workers is recorded by name and those it shared a worker with are done; and each call of a pool's
+actor ends before the next begins, so that the candidates of two pictures could not share a batch.
 """
 
 from __future__ import annotations
@@ -10,14 +17,11 @@ from __future__ import annotations
 import os
 import queue
 import socket
-import sys
 import tempfile
 import threading
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,21 +30,17 @@ import numpy as np
 import torch
 
 import stylegan
-from pulse.batch.jobs import Order, Report, Reports, Worker
-from pulse.batch.manifest import Entry
+from pulse.batch.foreman import PATIENCE, Foreman
 from pulse.batch.storage import OWNER, open_folder
-from pulse.imaging.pictures import InputError
+from pulse.batch.worker import Order, Report, Reports, Worker
+from pulse.imaging.pictures import InputError, setting
 from pulse.search.latent import LatentPrior
-from pulse.upscale import Upscaler, choose_device
+from pulse.upscale import Precision, Upscaler, choose_device
 from stylegan.checkpoints import files_of
 from stylegan.memory import keep_freed_memory
 
 ON_CPU, ON_GPU = 4, 64
 """Orders that a worker has at a time."""
-TIMES = 3
-"""How many workers a picture may kill."""
-PATIENCE = 30.0
-"""Seconds without any worker after which that is said."""
 PAUSE = 0.05
 """Seconds that a worker waits for another order before it finishes what it has."""
 MEBIBYTE = 2**20
@@ -63,7 +63,7 @@ def check(places: Sequence[str], device: str) -> None:
                 "that they share, or an object storage."
             )
     if device == "mps":
-        raise InputError("Ray knows no device mps; give --device auto, cpu or cuda.")
+        raise InputError(f"Ray knows no device mps; give {setting('device')} auto, cpu or cuda.")
 
 
 class Cluster:
@@ -74,6 +74,7 @@ class Cluster:
         upscaler: Upscaler,
         generator: str,
         device: str = "auto",
+        precision: Precision = "auto",
         batch: int | None = None,
         address: str | None = None,
         workers: int | None = None,
@@ -84,6 +85,7 @@ class Cluster:
             upscaler: with the generator of that name, on any device.
             device: of the workers: `cuda`, one GPU for each, or `cpu`; `auto` takes GPUs if the
                 cluster has any.
+            precision: as of `Upscaler.load`.
             batch: as of `Local`.
             address: as of `ray.init`; None starts Ray on this machine.
             workers: at most so many; None takes all that the cluster has room for.
@@ -94,7 +96,9 @@ class Cluster:
         ]
         prior = LatentPrior(upscaler.prior.mean.cpu(), upscaler.prior.std.cpu())
         self._name, self._sha256, self._prior = upscaler.name, upscaler.sha256, prior
-        self._device, self._batch, self._address = device, batch, address
+        self._device = device
+        self._precision: Precision = precision
+        self._batch, self._address = batch, address
         self._workers, self._cpus = workers, cpus_per_worker
 
     def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Reports:
@@ -108,12 +112,14 @@ class Cluster:
             resources = ray.cluster_resources()
             gpus = int(resources.get("GPU", 0)) if self._device != "cpu" else 0
             if self._device == "cuda" and not gpus:
-                raise InputError("The Ray cluster has no GPU; give --device auto or cpu.")
+                raise InputError(
+                    f"The Ray cluster has no GPU; give {setting('device')} auto or cpu."
+                )
             places = gpus or int(resources.get("CPU", 0)) // self._cpus
             if not places:
                 raise InputError(
                     f"The Ray cluster has {resources.get('CPU', 0):.0f} CPUs; give a smaller "
-                    "--cpus-per-worker."
+                    f"{setting('cpus_per_worker')}."
                 )
             # No more workers than pictures.
             first = list(islice(orders, min(places, self._workers or places)))
@@ -127,6 +133,7 @@ class Cluster:
                 self._name,
                 self._sha256,
                 device,
+                self._precision,
                 threads,
                 self._batch,
                 output,
@@ -136,7 +143,7 @@ class Cluster:
             most = ON_GPU if gpus else ON_CPU
             if self._batch is not None:
                 most = max(ON_CPU, 2 * self._batch)
-            yield from _Foreman(ray, lambda: station.remote(weights, facts), len(first), most).work(
+            yield from Foreman(ray, lambda: station.remote(weights, facts), len(first), most).work(
                 first, orders
             )
 
@@ -165,7 +172,7 @@ class Cluster:
         except (ValueError, RuntimeError, OSError) as error:
             raise InputError(
                 f"There is no Ray cluster at {self._address} ({error}); start one with `ray start "
-                "--head`, or leave out --address."
+                f"--head`, or leave out {setting('address')}."
             ) from error
         try:
             yield ray
@@ -180,6 +187,7 @@ class _Facts:
     name: str
     sha256: str
     device: str
+    precision: Precision
     threads: int
     batch: int | None
     output: str
@@ -221,11 +229,9 @@ class _Station:
             for name, data in files:
                 data.tofile(Path(folder) / name)
             path = Path(folder) / files[0][0]
-            if stylegan.identity(path) != facts.sha256:
-                raise InputError(f"The generator {facts.name} was changed at this moment.")
-            generator = stylegan.load(path, device)
-        prior = LatentPrior(prior.mean.to(device), prior.std.to(device))
-        upscaler = Upscaler(generator, facts.name, facts.sha256, prior)
+            upscaler = Upscaler.open(path, facts.name, device, facts.precision, prior)
+        if upscaler.sha256 != facts.sha256:
+            raise InputError(f"The generator {facts.name} was changed at this moment.")
         worker = Worker(upscaler, output, facts.batch)
         threading.Thread(target=self._work, args=(worker,), daemon=True).start()
         return host, os.getpid()
@@ -260,168 +266,6 @@ class _Station:
                 yield None
 
 
-@dataclass(eq=False)
-class _Hand:
-    """An actor as the driver sees it.
-
-    Attributes:
-        call: that it has not answered yet.
-        started: whether it is ready for orders.
-        orders: that it has, by number.
-        new: those of them that it was not told of yet.
-    """
-
-    actor: Any
-    call: Any
-    started: bool = False
-    orders: dict[int, Order] = field(default_factory=dict)
-    new: list[Order] = field(default_factory=list)
-
-    def give(self, order: Order) -> None:
-        self.orders[order.number] = order
-        self.new.append(order)
-
-
-class _Foreman:
-    """Gives orders to actors and collects their reports."""
-
-    def __init__(self, ray: Any, hire: Any, count: int, most: int) -> None:
-        """
-        Args:
-            hire: makes an actor.
-            count: of actors.
-            most: orders that one has at a time.
-        """
-        self._ray, self._hire, self._most = ray, hire, most
-        self._hands = [self._new_hand() for _ in range(count)]
-        # By the number of an order: workers that it may have killed, and what was done of it then.
-        self._strikes: dict[int, int] = {}
-        self._partly: dict[int, list[Entry]] = {}
-        self._again: deque[Order] = deque()
-        self._failures = 0
-        self._over = count == 0  # Whether the last order was taken.
-
-    def work(self, first: list[Order], orders: Iterator[Order]) -> Iterator[Report]:
-        fresh: deque[Order] = deque(first)
-        waiting_since = time.monotonic()
-        try:
-            while True:
-                self._give(fresh, orders)
-                left = fresh or self._again or any(hand.orders for hand in self._hands)
-                if self._over and not left:
-                    return
-                calls = {hand.call: hand for hand in self._hands if hand.call is not None}
-                done, _ = self._ray.wait(list(calls), num_returns=1, timeout=PATIENCE)
-                if any(hand.started for hand in self._hands):
-                    waiting_since = time.monotonic()
-                elif time.monotonic() - waiting_since > PATIENCE:
-                    _say("No Ray worker has started yet; the cluster may have no room for one.")
-                    waiting_since = time.monotonic()
-                for call in done:
-                    yield from self._answer(calls[call])
-        finally:
-            for hand in self._hands:
-                self._ray.kill(hand.actor)
-
-    def _give(self, fresh: deque[Order], orders: Iterator[Order]) -> None:
-        """Fill up all who wait for orders, in turn, and tell them."""
-        waiting = [hand for hand in self._hands if hand.started and hand.call is None]
-        for hand in waiting:
-            # Who may have killed a worker is given out alone, so that it can be known.
-            if self._again and not hand.orders:
-                hand.give(self._again.popleft())
-        open_hands = [hand for hand in waiting if self._may_have_more(hand)]
-        while open_hands:
-            for hand in list(open_hands):
-                order = fresh.popleft() if fresh else next(orders, None)
-                if order is None:
-                    self._over, open_hands = True, []
-                    break
-                hand.give(order)
-                if len(hand.orders) >= self._most:
-                    open_hands.remove(hand)
-        for hand in waiting:
-            if hand.orders:
-                hand.call = hand.actor.exchange.remote(hand.new)
-                hand.new = []
-
-    def _may_have_more(self, hand: _Hand) -> bool:
-        suspect = any(number in self._strikes for number in hand.orders)
-        return not (suspect or self._again or len(hand.orders) >= self._most)
-
-    def _answer(self, hand: _Hand) -> Iterator[Report]:
-        """What one that was called has to say."""
-        call, hand.call = hand.call, None
-        try:
-            answer = self._ray.get(call)
-        except self._ray.exceptions.RayActorError as error:
-            yield from self._lost(hand, error)
-            return
-        except self._ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, InputError):
-                raise InputError(str(cause)) from None
-            raise
-        if not hand.started:
-            host, process = answer
-            hand.started, self._failures = True, 0
-            _say(f"A worker has started: process {process} on {host}.")
-            return
-        reports, error = answer
-        for report in reports:
-            done = self._partly.get(report.number, [])
-            if report.fresh and not report.last:
-                self._partly.setdefault(report.number, []).extend(report.entries)
-            if not report.fresh:  # What was reported before a worker died is known.
-                told = {entry.face for entry in done}
-                entries = tuple(entry for entry in report.entries if entry.face not in told)
-                report = replace(report, entries=entries)
-            if report.last:
-                hand.orders.pop(report.number, None)
-                self._partly.pop(report.number, None)
-                self._strikes.pop(report.number, None)
-            yield report
-        if error is not None:
-            raise error
-
-    def _lost(self, hand: _Hand, error: Exception) -> Iterator[Report]:
-        """Another takes the place of an actor that died; what it had in work is done again."""
-        self._hands.remove(hand)
-        if not hand.started:
-            self._failures += 1
-            if self._failures >= TIMES:
-                raise InputError(f"No Ray worker can start: {error}") from None
-        _say("A worker has died; others do what it had in work.")
-        for number, order in hand.orders.items():
-            strikes = self._strikes[number] = self._strikes.get(number, 0) + 1
-            if strikes < TIMES:
-                self._again.append(self._rest(order))
-                continue
-            item = order.item
-            reason = f"{item.source} ended {TIMES} workers that worked on it, so it was given up."
-            entry = Entry(
-                item.output, None, item.source, None, None, None, 0, "error", reason=reason
-            )
-            del self._strikes[number]
-            yield Report(number, (entry,))
-        self._hands.append(self._new_hand())
-
-    def _rest(self, order: Order) -> Order:
-        """An order without what was done of it."""
-        done = tuple(self._partly.get(order.number, ()))
-        if not done:
-            return order
-        return replace(order, known=done if order.force else order.known + done, force=False)
-
-    def _new_hand(self) -> _Hand:
-        actor = self._hire()
-        return _Hand(actor, actor.start.remote())
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def _knock(address: str) -> None:
     """Raises OSError if nobody listens at `host:port`; Ray itself would try for minutes."""
     host, colon, port = address.rpartition(":")
@@ -441,6 +285,6 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise InputError(
-            "--engine ray needs Ray, which is not installed: pip install ray."
+            f"{setting('engine')} ray needs Ray, which is not installed: pip install ray."
         ) from error
     return ray

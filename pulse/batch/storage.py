@@ -7,11 +7,8 @@ without it. Names inside a folder are relative, with `/` between their parts.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pulse.imaging.pictures import InputError
+from pulse.batch.owner import is_alive, known_owner, new_owner
+from pulse.imaging.pictures import InputError, setting
 
 WORK = ".pulse"
 """The part of an output folder that is the program's own: its lock and files being written."""
@@ -110,12 +108,12 @@ def read_file(place: str, name: str) -> bytes:
         InputError: it cannot be read.
     """
     if is_remote(place):
-        fs, path = _connect(place)
-        size = _asked(place, lambda: fs.info(path)["size"], missing=None)
+        fs, path = connect(place)
+        size = asked(place, lambda: fs.info(path)["size"], missing=None)
         if size is None:
             raise InputError(f"{name} does not exist; check the name.")
         _check_size(size, name)
-        return _asked(place, lambda: fs.cat_file(path))
+        return asked(place, lambda: fs.cat_file(path))
     path = local_path(place)
     try:
         if path.is_dir():
@@ -219,7 +217,7 @@ class _Local:
         try:
             for leftover in (self._root / WORK).glob("*.part"):
                 leftover.unlink(missing_ok=True)
-            mine = _owner()
+            mine = new_owner()
             self.write(OWNER, mine)
             yield mine
         finally:
@@ -250,14 +248,14 @@ class _Remote:
 
     def __init__(self, place: str) -> None:
         self.place = place.rstrip("/")
-        self._fs, self._root = _connect(place)
+        self._fs, self._root = connect(place)
 
     @property
     def path(self) -> Path | None:
         return None
 
     def read(self, name: str) -> bytes | None:
-        return _asked(self.place, lambda: self._fs.cat_file(self._path(name)), missing=None)
+        return asked(self.place, lambda: self._fs.cat_file(self._path(name)), missing=None)
 
     def write(self, name: str, data: bytes) -> None:
         path = self._path(name)
@@ -267,17 +265,17 @@ class _Remote:
                 self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(path, data)
 
-        _asked(self.place, put)
+        asked(self.place, put)
 
     def names(self, folder: str) -> set[str]:
         path = self._path(folder)
-        found = _asked(self.place, lambda: self._fs.ls(path, detail=True, refresh=True), missing=[])
+        found = asked(self.place, lambda: self._fs.ls(path, detail=True, refresh=True), missing=[])
         return {
             PurePosixPath(entry["name"]).name for entry in found or [] if entry["type"] == "file"
         }
 
     def remove(self, name: str) -> None:
-        _asked(self.place, lambda: self._fs.rm_file(self._path(name)), missing=None)
+        asked(self.place, lambda: self._fs.rm_file(self._path(name)), missing=None)
 
     @contextmanager
     def owned(self, break_lock: bool = False) -> Iterator[bytes]:
@@ -286,11 +284,14 @@ class _Remote:
         It counts until it is removed, unless it names a process of this machine that has ended.
         """
         held = self.read(OWNER)
-        if held is not None and not break_lock and _alive(held):
+        if held is not None and not break_lock and is_alive(held):
             raise StorageError(
-                _taken(self, "Wait for it, or add --break-lock if you know that it has ended.")
+                _taken(
+                    self,
+                    f"Wait for it, or add {setting('break_lock')} if you know that it has ended.",
+                )
             )
-        mine = _owner()
+        mine = new_owner()
         self.write(OWNER, mine)
         if self.read(OWNER) != mine:
             raise StorageError(_taken(self, "It began at the same moment."))
@@ -309,120 +310,13 @@ def _has_folders(fs: Any) -> bool:
     return fs.protocol in ("memory", "file", "local")
 
 
-def _owner() -> bytes:
-    facts = {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "token": secrets.token_hex(8),
-    }
-    return json.dumps(facts).encode()
-
-
-def _known_owner(data: bytes | None) -> dict[str, Any]:
-    try:
-        facts = json.loads(data or b"")
-        return {name: facts[name] for name in ("host", "process", "since")}
-    except (ValueError, LookupError, TypeError):
-        return {}
-
-
-def _alive(data: bytes) -> bool:
-    owner = _known_owner(data)
-    if owner.get("host") != socket.gethostname():
-        return True  # Nobody here can tell.
-    try:
-        os.kill(int(owner["process"]), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError):
-        return True
-    return True
-
-
 def _taken(folder: Folder, advice: str) -> str:
-    owner = _known_owner(folder.read(OWNER))
+    owner = known_owner(folder.read(OWNER))
     who = "{process} on {host} since {since}".format(**owner) if owner else "another"
     return f"A batch is writing to {folder.place} already (process {who}). {advice}"
 
 
-def files_in(place: str, recursive: bool, without: str | None = None) -> Iterator[str]:
-    """Names of the files in a folder, sorted; hidden ones and what lies in `without` left out.
-
-    Files of a folder come before those of the folders in it, so that each is seen in one go.
-
-    Args:
-        without: a folder inside, relative.
-
-    Raises:
-        InputError: it cannot be listed.
-    """
-    if not is_remote(place):
-        yield from _local_files(local_path(place), "", recursive, without)
-        return
-    fs, root = _connect(place)
-    found = _asked(place, lambda: fs.find(root, maxdepth=None if recursive else 1))
-    names = (path[len(root) :].lstrip("/") for path in found)
-    for name in sorted(names, key=lambda name: PurePosixPath(name).parts):
-        hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
-        if not hidden and not _lies_in(name, without):
-            yield name
-
-
-def _local_files(root: Path, inside: str, recursive: bool, without: str | None) -> Iterator[str]:
-    try:
-        with os.scandir(root / inside) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{root / inside} cannot be listed ({error.strerror}).") from error
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    folders = []
-    for entry in entries:
-        name = f"{inside}/{entry.name}" if inside else entry.name
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(name)
-        elif entry.is_file() and not _lies_in(name, without):
-            yield name
-    del entries
-    for name in folders if recursive else ():
-        if not _lies_in(name, without):
-            yield from _local_files(root, name, recursive, without)
-
-
-def _lies_in(name: str, folder: str | None) -> bool:
-    return folder is not None and (name == folder or name.startswith(f"{folder}/"))
-
-
-def kind_of(place: str) -> str | None:
-    """`folder`, `file` or None if there is nothing."""
-    if is_remote(place):
-        fs, path = _connect(place)
-        kind = _asked(place, lambda: fs.info(path)["type"], missing=None)
-        return {"directory": "folder", None: None}.get(kind, "file")
-    path = local_path(place)
-    try:
-        return "folder" if path.is_dir() else "file" if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place} cannot be looked up ({error}).") from error
-
-
-def matching(pattern: str) -> list[str]:
-    """Places of the files that a pattern names, sorted; `**` stands for any folders.
-
-    Raises:
-        InputError: they cannot be listed.
-    """
-    if not is_remote(pattern):
-        import glob
-
-        found = glob.glob(str(local_path(pattern)), recursive=True)  # noqa: PTH207
-        return sorted(path for path in found if Path(path).is_file())
-    fs, path = _connect(pattern)
-    scheme = pattern.partition("://")[0]
-    return [f"{scheme}://{name.lstrip('/')}" for name in _asked(pattern, lambda: fs.glob(path))]
-
-
-def _connect(place: str) -> tuple[Any, str]:
+def connect(place: str) -> tuple[Any, str]:
     """The file system of an address and the path on it.
 
     Raises:
@@ -445,7 +339,7 @@ def _connect(place: str) -> tuple[Any, str]:
 _MUST = object()
 
 
-def _asked(place: str, do: Callable[[], Value], missing: Any = _MUST) -> Any:
+def asked(place: str, do: Callable[[], Value], missing: Any = _MUST) -> Any:
     """What a storage answers; `missing` if the file is not there.
 
     Raises:

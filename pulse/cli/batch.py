@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pulse.batch.inputs import Inputs
-from pulse.batch.jobs import Batch, Engine, Local, Outcome, Summary
+from pulse.batch.jobs import Batch, Engine, Local, Summary
 from pulse.cli import options
 from pulse.cli.models import load_generator
 from pulse.cli.outputs import say
+from pulse.cli.progress import Display, display
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
 from pulse.upscale import NOTICE
@@ -39,6 +35,7 @@ def work(
     seed: options.Seed = Settings.seed,
     generator: options.GeneratorName = EMBEDDED,
     device: options.Device = "auto",
+    precision: options.PrecisionName = "auto",
     tolerance: options.Tolerance = Settings.tolerance,
     lr_size: options.LrSize = Settings.lr_size,
     degrade: options.Degrade = Settings.degrade,
@@ -98,18 +95,24 @@ def work(
         from pulse.batch import ray_engine  # Here, since only this needs Ray.
 
         ray_engine.check((inputs, output), device)
-        upscaler = load_generator(generator, "cpu")
+        upscaler = load_generator(generator, "cpu", precision)
         worker = ray_engine.Cluster(
-            upscaler, generator, device, size, address, workers, cpus_per_worker
+            upscaler,
+            generator,
+            device=device,
+            precision=precision,
+            batch=size,
+            address=address,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
         )
     else:
-        worker = Local(load_generator(generator, device), size)
+        worker = Local(load_generator(generator, device, precision), size)
     batch = Batch(items, output, worker, force, break_lock)
     stopped = False
     try:
-        with _progress(count) as show:
-            for outcome in batch:
-                show(outcome, batch.summary)
+        with display() as shown:
+            _show(shown, batch, count)
     except KeyboardInterrupt:
         stopped = True
     except MemoryError as error:
@@ -127,58 +130,24 @@ def work(
         raise typer.Exit(1)
 
 
-class _Show(Protocol):
-    def __call__(self, outcome: Outcome, summary: Summary) -> None: ...
-
-
-@contextmanager
-def _progress(inputs: int) -> Iterator[_Show]:
-    """One bar on a terminal, a line now and then elsewhere; both on stderr.
+def _show(shown: Display, batch: Batch, inputs: int) -> None:
+    """Work through the batch and show how far it is.
 
     Args:
         inputs: how many pictures there are; each counts as one face until more are found in it.
     """
-    console = Console(stderr=True)
-    further = 0
-
-    def total(outcome: Outcome) -> int:
-        nonlocal further
-        further += (outcome.entry.face or 0) > 0
-        return inputs + further
-
-    if not console.is_terminal:
-        last = time.monotonic()
-
-        def line(outcome: Outcome, summary: Summary) -> None:
-            nonlocal last
-            count = total(outcome)
-            if outcome.entry.failed:
-                say(f"pulse: {outcome.entry.reason}")
-            if time.monotonic() - last > PLAIN_EVERY:
-                last = time.monotonic()
-                done = summary.faces + summary.errors
-                left = _duration((count - done) / summary.rate * 60) if summary.rate else "?"
-                say(f"{done}/{count} faces, {_words(summary)}, {left} left")
-
-        yield line
-        return
-    columns = (
-        BarColumn(bar_width=30),
-        TextColumn("{task.completed}/{task.total} faces"),
-        TextColumn("{task.fields[words]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=inputs, words="")
-
-        def bar(outcome: Outcome, summary: Summary) -> None:
-            count = total(outcome)
-            if outcome.entry.failed:
-                progress.console.print(f"pulse: {outcome.entry.reason}", markup=False)
-            done = summary.faces + summary.errors
-            progress.update(task, total=count, completed=done, words=_words(summary))
-
-        yield bar
+    count, summary = inputs, batch.summary
+    shown.bar("", 0, count, "faces, getting ready")
+    for outcome in batch:
+        summary = batch.summary
+        count += (outcome.entry.face or 0) > 0
+        if outcome.entry.failed:
+            shown.say(f"pulse: {outcome.entry.reason}")
+        done = summary.faces + summary.errors
+        shown.bar("", done, count, f"{done}/{count} faces, {_words(summary)}")
+        if not shown.watched and shown.due(PLAIN_EVERY):
+            left = _duration((count - done) / summary.rate * 60) if summary.rate else "?"
+            shown.line(f"{done}/{count} faces, {_words(summary)}, {left} left")
 
 
 def _words(summary: Summary) -> str:

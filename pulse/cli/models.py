@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from torch import nn
 
 import stylegan
 from pulse.cli.outputs import complain, say
+from pulse.cli.progress import Display, display
 from pulse.imaging.pictures import InputError
 from pulse.upscale import Precision, Upscaler, choose_device
 from stylegan import CheckpointError, zoo
@@ -123,8 +112,8 @@ def fetch_shown(model: Model) -> Path:
     say(f"Fetching {model.name}, {_size(model)}. Licence: {model.licence}.")
     if model.note:
         say(model.note)
-    with _progress() as show:
-        return zoo.fetch(model, show)
+    with display() as shown:
+        return zoo.fetch(model, _watch(shown))
 
 
 def load_generator(name: str, device: str, precision: Precision = "auto") -> Upscaler:
@@ -141,37 +130,16 @@ def load_generator(name: str, device: str, precision: Precision = "auto") -> Ups
         raise typer.Exit(2) from error
 
 
-@contextmanager
-def _progress() -> Iterator[zoo.Progress]:
-    """Bars on a terminal, a line now and then elsewhere; both on stderr."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        last = time.monotonic()
+def _watch(shown: Display) -> zoo.Watch:
+    """Shows how much of each file is here."""
 
-        def line(name: str, done: int, total: int | None) -> None:
-            nonlocal last
-            if done == total or time.monotonic() - last > PLAIN_EVERY:
-                last = time.monotonic()
-                say(f"{name}: {_megabytes(done)}" + (f" of {_megabytes(total)}" if total else ""))
+    def watch(name: str, done: int, total: int | None) -> None:
+        words = _megabytes(done) + (f" of {_megabytes(total)}" if total else "")
+        shown.bar(name, done, total, words)
+        if not shown.watched and (shown.due(PLAIN_EVERY) or done == total):
+            shown.line(f"{name}: {words}")
 
-        yield line
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        tasks: dict[str, Any] = {}
-
-        def bar(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done, total=total)
-
-        yield bar
+    return watch
 
 
 def _facts(model: Model) -> dict[str, Any]:

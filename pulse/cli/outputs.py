@@ -74,4 +74,11 @@ def say(text: str) -> None:
 
 
 def complain(error: Exception) -> None:
-    say(f"pulse: {error}")
+    """Say what is wrong, with this front end's words for settings."""
+    text = error.worded(flag) if isinstance(error, InputError) else str(error)
+    say(f"pulse: {text}")
+
+
+def flag(name: str) -> str:
+    """The option for a setting."""
+    return "--" + name.replace("_", "-")

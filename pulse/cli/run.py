@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pulse.cli import options
 from pulse.cli.models import load_generator
@@ -25,12 +21,14 @@ from pulse.cli.outputs import (
     write_file,
     writing,
 )
+from pulse.cli.progress import Display, display
 from pulse.faces.framing import Framing, choose, draw_faces, find_framings
+from pulse.faces.prepare import LRFace, prepare
 from pulse.imaging.pictures import InputError, read_picture, to_png
 from pulse.results import Format, Result, folder_name, write_result
 from pulse.search import State, Status
 from pulse.settings import Settings
-from pulse.upscale import NOTICE, Face, UpscaleConfig, Upscaler, find_faces
+from pulse.upscale import NOTICE, Upscaler
 from stylegan import EMBEDDED
 
 PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
@@ -70,32 +68,35 @@ def run(
         candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
         exact, time_limit, format, paste,
     )  # fmt: skip
-    config, which = settings.config, settings.which
     names = first_names(inputs)
     check_output(output)
 
-    faces: list[tuple[Path, Face]] = []
+    faces: list[tuple[Path, LRFace]] = []
     upscaler: Upscaler | None = None
     refused = False
+
+    def refuse(_: Framing, error: InputError) -> None:
+        nonlocal refused
+        refused = True
+        complain(error)
+
     for path in inputs:
         try:
             picture = read_picture(path)
             if upscaler is None:
                 upscaler = load_generator(generator, device, precision)
+            resolution = upscaler.generator.resolution
             framings = find_framings(picture, str(path), align, detector)
             if show_faces:
                 _show_faces(picture.image, framings, path, output / folder_name(path, 0))
-            chosen = choose(framings, which, str(path))
+            chosen = choose(framings, settings.faces.which, str(path))
+            found = prepare(picture, settings.faces, resolution, str(path), chosen, refuse)
         except InputError as error:
             complain(error)
             refused = True
             continue
-        for framing in chosen:
-            resolution = upscaler.generator.resolution
+        for one in found:
             try:
-                (one,) = find_faces(
-                    picture, config.lr_size, resolution, str(path), [framing], config.degrade
-                )
                 claim(names, path, one.index)
             except InputError as error:
                 complain(error)
@@ -104,7 +105,7 @@ def run(
             faces.append((path, one))
             for note in one.notes:
                 say(f"{path}: {note}")
-        if which == "largest" and len(framings) > 1:
+        if settings.faces.which == "largest" and len(framings) > 1:
             say(f"{path}: It shows {len(framings)} faces; the largest is used, see --face.")
         if paste and framings[0].found is None:
             say(f"{path}: No face was looked for or found, so there is none to paste over.")
@@ -117,7 +118,7 @@ def run(
             folder = output / folder_name(path, one.index)
             try:
                 check_output(folder)
-                result = _search(path, one, upscaler, config, preset)
+                result = _search(path, one, upscaler, settings)
                 if result is None:
                     complete = False
                     break
@@ -158,17 +159,19 @@ def _show_faces(image: Image.Image, framings: list[Framing], path: Path, folder:
         say(f"{path}: face {framing.index}{where}, framed by {framing.side} pixels.")
 
 
-def _search(
-    path: Path, face: Face, upscaler: Upscaler, config: UpscaleConfig, preset: str
-) -> Result | None:
+def _search(path: Path, face: LRFace, upscaler: Upscaler, settings: Settings) -> Result | None:
     """Search for one face while showing how it goes; None if it was stopped before it began."""
-    start = time.monotonic()
+    config, start = settings.config, time.monotonic()
     state: State | None = None
     interrupted = False
     try:
-        with _progress(path.name) as show:
+        with display() as shown:
+            # The first search with a large generator is getting ready for most of a minute.
+            shown.bar(path.name, 0, None, "getting ready")
             for state in upscaler.search(face, config):
-                show(state)
+                _show(shown, path.name, state)
+            if state is not None:
+                _show(shown, path.name, state, ended=True)
     except KeyboardInterrupt:
         interrupted = True
         if state is not None and config.search.exact:
@@ -184,50 +187,18 @@ def _search(
     if interrupted:
         say("Stopped; what was found so far is written.")
     seconds = time.monotonic() - start
-    return Result(str(path), face, state, config, preset, upscaler, seconds, interrupted)
+    return Result(str(path), face, state, config, settings.preset, upscaler, seconds, interrupted)
 
 
-@contextmanager
-def _progress(name: str) -> Iterator[Any]:
-    """A live display on a terminal, a line now and then elsewhere; both on stderr."""
-    console = Console(stderr=True)
-    last: State | None = None
-    if not console.is_terminal:
-
-        def line(state: State) -> None:
-            nonlocal last
-            if last is not None and last.step % PLAIN_EVERY == 0:
-                say(f"{name}: step {last.step}/{last.steps}, best mse {_errors(last)}")
-            last = state
-
-        try:
-            yield line
-        finally:
-            if last is not None:
-                say(f"{name}: ended at step {last.step}/{last.steps}, best mse {_errors(last)}")
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[steps]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[errors]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        # The first search with a large generator is getting ready for most of a minute.
-        task: TaskID = progress.add_task(name, total=None, steps="getting ready", errors="")
-
-        def bar(state: State) -> None:
-            nonlocal last
-            last = state
-            steps, errors = f"{state.step}/{state.steps} steps", f"best mse {_errors(state)}"
-            progress.update(
-                task, total=state.steps, completed=state.step, steps=steps, errors=errors
-            )
-
-        yield bar
-        if last is not None:  # All candidates may be done before the last step.
-            progress.update(task, total=last.step, completed=last.step)
+def _show(shown: Display, name: str, state: State, ended: bool = False) -> None:
+    """Where the search is; all candidates may be done before the last step."""
+    errors = f"best mse {_errors(state)}"
+    total = state.step if ended else state.steps
+    shown.bar(name, state.step, total, f"{state.step}/{state.steps} steps, {errors}")
+    if ended:
+        shown.line(f"{name}: ended at step {state.step}/{state.steps}, {errors}")
+    elif state.step % PLAIN_EVERY == 0 and state.step < state.steps and state.exact is None:
+        shown.line(f"{name}: step {state.step}/{state.steps}, {errors}")
 
 
 def _errors(state: State) -> str:

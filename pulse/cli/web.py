@@ -8,17 +8,32 @@ from typing import Annotated, Literal
 
 import typer
 
+from pulse.cli import options
 from pulse.imaging.pictures import InputError
-from pulse.web.studio import Limits, Studio
+from pulse.web.studio import Studio
+from pulse.web.updates import Limits
 from stylegan import EMBEDDED
 from stylegan.memory import keep_freed_memory
 
 
 def web(
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
+        str,
+        typer.Option(
+            envvar="GRADIO_SERVER_NAME",
+            help="Address to listen at; 0.0.0.0 lets other machines in.",
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    port: Annotated[
+        int,
+        typer.Option(envvar="GRADIO_SERVER_PORT", min=0, max=65535, help="0 takes a free one."),
+    ] = 7860,
+    root_path: Annotated[
+        str | None,
+        typer.Option(
+            envvar="GRADIO_ROOT_PATH", help="Where a proxy shows the page, if not at its root."
+        ),
+    ] = None,
     auth: Annotated[
         str | None,
         typer.Option(
@@ -31,6 +46,7 @@ def web(
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
     ] = "auto",
+    precision: options.PrecisionName = "auto",
     fetch: Annotated[
         bool, typer.Option(help="Whether visitors may fetch generators that are not here.")
     ] = Limits.fetch,
@@ -61,9 +77,8 @@ def web(
     )  # fmt: skip
     keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as folder:
-        studio = Studio(Path(folder), limits, generator, device)
-        from pulse.web import (
-            page,  # Here, since it takes seconds that other commands need not spend.
-        )
+        studio = Studio(Path(folder), limits, generator, device=device, precision=precision)
+        # Here, since it takes seconds that other commands need not spend.
+        from pulse.web.server import Address, serve
 
-        page.serve(studio, host, port, (user, password) if auth else None)
+        serve(studio, Address(host, port, root_path, (user, password) if auth else None))

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from align import Detector, Frame, crop_face, paste_back
 from align import Face as Found
 from align import find_faces as find_in_photo
-from pulse.imaging.pictures import InputError, Picture
+from pulse.imaging.pictures import InputError, Picture, setting
 
 Align = Literal["auto", "always", "never"]
 
@@ -148,10 +148,10 @@ def find_framings(
     faces = find_in_photo(image, detector)
     faces = [face for face in faces if Frame.of(face).size >= MIN_LR_SIZE]
     if not faces and (align == "always" or (oblong and not small)):
-        other = "" if detector == "cnn" else ", try --detector cnn,"
+        other = "" if detector == "cnn" else f", try {setting('detector')} cnn,"
         raise InputError(
             f"No face was found in {name} ({image.width}x{image.height} pixels): crop it to a "
-            f"square around one face{other} or use it as it is with --align never."
+            f"square around one face{other} or use it as it is with {setting('align')} never."
         )
     if not faces:
         nothing = "No face was found in it; it is taken as one face, framed like FFHQ's."
@@ -196,7 +196,8 @@ def choose(
     if not 0 <= index < len(framings):
         found = "one face, number 0" if len(framings) == 1 else f"faces 0 to {len(framings) - 1}"
         raise InputError(
-            f"{name} has no face {face}, it has {found}: --show-faces draws their numbers."
+            f"{name} has no face {face}, it has {found}: {setting('show_faces')} draws their "
+            "numbers."
         )
     return [framings[index]]
 

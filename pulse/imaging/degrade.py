@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from pulse.imaging.jpeg import Jpeg
-from pulse.imaging.pictures import InputError, read_picture
+from pulse.imaging.pictures import InputError, read_picture, setting
 
 Degradation = Callable[[Float[Tensor, "b 3 h h"]], Float[Tensor, "b 3 l l"]]
 """Any way from HR to LR, on pictures in [0, 1]."""
@@ -203,7 +203,9 @@ class DegradeConfig:
             name, _, value = part.partition(":")
             key = "resampling" if part in ("bicubic", "box") else name
             if key in found:
-                raise InputError(f"--degrade {text} says two things of {key}; leave one out.")
+                raise InputError(
+                    f"{setting('degrade')} {text} says two things of {key}; leave one out."
+                )
             try:
                 if key == "resampling":
                     found[key] = part
@@ -219,8 +221,8 @@ class DegradeConfig:
                     raise ValueError(part)
             except ValueError as error:
                 raise InputError(
-                    f"--degrade cannot take {part!r}; give one or more of {SYNTAX} with commas "
-                    "between."
+                    f"{setting('degrade')} cannot take {part!r}; give one or more of {SYNTAX} with "
+                    "commas between."
                 ) from error
         return cls(**found)
 

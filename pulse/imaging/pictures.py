@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,26 @@ MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded: they would not fit beside a search."""
 
 
+_SETTING = re.compile(r"\[\[([a-z_]+)\]\]")
+
+
+def setting(name: str) -> str:
+    """A setting's name as it stands in the message of an `InputError`."""
+    return f"[[{name}]]"
+
+
 class InputError(ValueError):
-    """What the user gave cannot be used; the message says what is wrong and what to do."""
+    """What the user gave cannot be used; the message says what is wrong and what to do.
+
+    Settings in it are marked by `setting`, so that each front end can say its own words for them.
+    """
+
+    def __str__(self) -> str:
+        return self.worded(str)
+
+    def worded(self, word: Callable[[str], str]) -> str:
+        """The message with the front end's word for each setting in it."""
+        return _SETTING.sub(lambda found: word(found[1]), super().__str__())
 
 
 # What Pillow raises over damaged files, depending on the format.

@@ -15,14 +15,16 @@ from stylegan import home
 
 
 def kept(
-    name: str, make: Callable[[], dict[str, Tensor]], device: torch.device
+    name: str, version: int, make: Callable[[], dict[str, Tensor]], device: torch.device
 ) -> dict[str, Tensor]:
     """Tensors that are kept in a file of that name under `stylegan.home()`, or made.
+
+    The version is that of how they are worked out: what an earlier one left is not used.
 
     Where the folder cannot be written they are made again the next time. The name has to tell
     everything that they depend on; one that was damaged is replaced.
     """
-    path = home() / f"{name}.safetensors"
+    path = home() / f"{name}-v{version}.safetensors"
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError):  # Not there, or damaged.

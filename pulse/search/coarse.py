@@ -20,6 +20,8 @@ SAMPLES = 32
 """Pictures that a map is fitted to; each gives as many equations as it has pixels."""
 RIDGE = 1e-4
 """Of each feature's mean square, added to the normal equations."""
+VERSION = 1
+"""Of how it is worked out; to be raised with any change, for what is kept goes on being used."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Coarse:
             }
 
         name = "-".join(map(str, sizes))
-        tensors = kept(f"coarse/{sha256}-{name}", make, generator.device)
+        tensors = kept(f"coarse/{sha256}-{name}", VERSION, make, generator.device)
         return [cls(size, tensors[f"weight.{size}"], tensors[f"bias.{size}"]) for size in sizes]
 
 

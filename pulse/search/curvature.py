@@ -28,6 +28,8 @@ SIDE = 64
 FLOOR = 0.1
 """What is added to influences, of which the mean is 1, and to variances, of which the largest is 1:
 neither is known to hold everywhere. Three times more or less costs a twentieth of the steps."""
+VERSION = 1
+"""Of how it is worked out; to be raised with any change, for what is kept goes on being used."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Curvature:
                 "pictures": fitted.pictures.half(),
             }
 
-        tensors = kept(f"curvature/{sha256}", make, generator.device)
+        tensors = kept(f"curvature/{sha256}", VERSION, make, generator.device)
         return cls(tensors["latent"], tensors["noise"], tensors["pictures"].float())
 
     def scale(self) -> tuple[Float[Tensor, "L w_dim"], Float[Tensor, " N"]]:

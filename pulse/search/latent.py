@@ -15,6 +15,8 @@ from stylegan import Generator
 
 SLOPE = 0.2
 """Negative slope of the leaky ReLU that ends every StyleGAN's mapping network."""
+VERSION = 1
+"""Of how it is worked out; to be raised with any change, for what is kept goes on being used."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class LatentPrior:
             prior = cls.fit(generator)
             return {"mean": prior.mean, "std": prior.std}
 
-        tensors = kept(f"priors/{sha256}", make, generator.device)
+        tensors = kept(f"priors/{sha256}", VERSION, make, generator.device)
         return cls(tensors["mean"], tensors["std"])
 
     def to_w(self, v: Float[Tensor, "*b w_dim"]) -> Float[Tensor, "*b w_dim"]:

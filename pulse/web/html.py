@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png
 from pulse.results import COMPOSITE, PASTED, Result, encode
 from pulse.search import State, Status
-from pulse.upscale import NOTICE, Face
-from pulse.web.studio import CLOSE, Opening, Searching, Waiting
+from pulse.upscale import NOTICE
+from pulse.web.studio import CLOSE
+from pulse.web.updates import Opening, Preparing, Searching, Waiting
 
 THUMBNAIL = 256
 """Side in pixels of the candidates in the gallery, at most."""
@@ -75,7 +77,7 @@ def status(text: str, share: float | None = None) -> str:
     return f'<div class="status"><p role="status" aria-live="polite">{escape(text)}</p>{bar}</div>'
 
 
-def progress(update: Waiting | Opening | Searching) -> str:
+def progress(update: Waiting | Opening | Preparing | Searching) -> str:
     """How far a visitor's search is."""
     if isinstance(update, Waiting):
         count = update.ahead
@@ -89,6 +91,8 @@ def progress(update: Waiting | Opening | Searching) -> str:
             return status(f"{text} MB.")
         text = f"{text} of {update.total / 1e6:.0f} MB."
         return status(text, update.done / update.total)
+    if isinstance(update, Preparing):
+        return status("Getting ready. The first search with a generator takes a little longer.")
     state = update.state
     done = sum(value is Status.FOUND for value in state.status)
     left = "" if update.left is None else f", at most {_duration(update.left)} left"
@@ -157,7 +161,7 @@ def _choice(index: int, body: str, name: str, chosen: bool) -> str:
     )
 
 
-def matched(face: Face) -> str:
+def matched(face: LRFace) -> str:
     """The small picture that is matched, enlarged in blocks, and what was done to get it."""
     size = face.low.shape[-1]
     notes = "".join(f"<li>{escape(note)}</li>" for note in face.notes)

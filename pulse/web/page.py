@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from random import randrange
 from typing import Any
@@ -20,39 +17,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
 from gradio.data_classes import ImageData
-from gradio.themes import Base, Default
 from PIL import Image
 
-from pulse.imaging.degrade import DegradeConfig
-from pulse.imaging.pictures import InputError, read_picture
+from pulse.imaging.pictures import read_picture
 from pulse.search import PRESETS, SearchConfig
 from pulse.upscale import UpscaleConfig
 from pulse.web import html
-from pulse.web.studio import Done, Searching, Studio, Wish, apology, archive, candidate_file
-from stylegan import zoo
+from pulse.web.controls import describe, word
+from pulse.web.controls import order as read_order
+from pulse.web.controls import wish as read_wish
+from pulse.web.scripts import CHOOSE, SCROLL, SLIDE
+from pulse.web.studio import Studio, apology, archive, candidate_file
+from pulse.web.updates import Done, Searching
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = "This result is not kept any more; please search again."
 FAULT = "Something went wrong inside; the server's log says what. Please try again."
-# A click on a card, and the slider between two pictures. The keyboard works as buttons do.
-CHOOSE = """
-element.addEventListener('click', (event) => {
-    const card = event.target.closest('[data-choice]');
-    if (!card) return;
-    element.querySelectorAll('[data-choice]').forEach(
-        (other) => other.setAttribute('aria-pressed', other === card));
-    trigger('select', {index: Number(card.dataset.choice)});
-});
-"""
-SLIDE = """
-element.addEventListener('input', (event) => {
-    event.target.parentElement.style.setProperty('--at', event.target.value + '%');
-});
-"""
-# On a phone the faces are below the settings.
-SCROLL = """
-() => document.querySelector('#status').scrollIntoView({behavior: 'smooth', block: 'nearest'})
-"""
 Updates = dict[Any, Any]
 """Part of the page -> what becomes of it."""
 
@@ -115,7 +95,7 @@ class Page:
     def _settings(self) -> None:
         search = SearchConfig()
         self.generator = gr.Dropdown(
-            [(_describe(name), name) for name in self.studio.generators()],
+            [(describe(name), name) for name in self.studio.generators()],
             value=self.studio.first,
             label="Generator",
             info="What draws the faces; it shapes what they look like.",
@@ -212,7 +192,7 @@ class Page:
             [self.problem, self.matched],
             **anew,
         )
-        self.faces.select(_chosen, None, self.face, queue=False, **private).then(
+        self.faces.select(self.chosen_face, None, self.face, queue=False, **private).then(
             self.preview, framing, [self.problem, self.matched], **anew
         )
         for event in (self.run.click, self.tried.select) if self.examples else (self.run.click,):
@@ -263,7 +243,7 @@ class Page:
         if framing[0] is None:
             return {self.problem: "", self.matched: ""}
         try:
-            face = self.studio.face(_wish(*framing))
+            face = self.studio.face(read_wish(*framing))
         except Exception as error:
             return {self.problem: html.message(_sentence(error)), self.matched: ""}
         return {self.problem: "", self.matched: html.matched(face)}
@@ -284,7 +264,7 @@ class Page:
             self.stop: gr.Button(visible=True, interactive=True),
         }
         try:
-            wish, config = _order(*controls)
+            wish, config = read_order(*controls)
             done: Done | None = None
             for update in self.studio.run(wish, config, controls[8], stop):
                 if isinstance(update, Done):
@@ -301,8 +281,7 @@ class Page:
             zipped = archive(result, visit.results)
             visit.picture, visit.face = wish.picture, result.face
             visit.details = [html.detail(result, i) for i in range(config.candidates)]
-            best = html.order(result.state)[0]
-            framing = result.face.framing
+            best, framing = html.order(result.state)[0], result.face.framing
             yield {
                 self.status: html.outcome(result),
                 self.gallery: html.gallery(result.state, result.tolerance, over=True),
@@ -340,7 +319,7 @@ class Page:
         """The same for programs."""
         stop = threading.Event()
         try:
-            wish, config = _order(
+            wish, config = read_order(
                 picture, face, candidates, steps, seed, generator, lr_size, tolerance, preset,
                 as_it_is, pixelated, blur, grey, jpeg, noise,
             )  # fmt: skip
@@ -363,8 +342,7 @@ class Page:
 
     def choose(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Show one candidate large."""
-        visit = self.studio.visit(str(request.session_hash))
-        index = int(event.index)
+        visit, index = self.studio.visit(str(request.session_hash)), int(event.index)
         if not 0 <= index < len(visit.details):
             return {self.detail: html.message(GONE)}
         return {
@@ -388,6 +366,10 @@ class Page:
             self.photo_file: gr.DownloadButton(value=str(file), visible=True),
         }
 
+    @staticmethod
+    def chosen_face(event: gr.EventData) -> int:
+        return int(event.index)
+
     def _without_photo(self) -> Updates:
         return {self.photo: "", self.photo_file: gr.DownloadButton(visible=False)}
 
@@ -400,60 +382,9 @@ class Page:
         self.studio.leave(str(request.session_hash))
 
 
-def _order(
-    picture: str | None,
-    face: int,
-    candidates: int,
-    steps: int,
-    seed: int,
-    generator: str,
-    lr_size: int,
-    tolerance: float,
-    preset: str,
-    *framing: Any,
-) -> tuple[Wish, UpscaleConfig]:
-    """What the controls say.
-
-    Raises:
-        InputError: they say what cannot be.
-    """
-    if picture is None:
-        raise InputError("Choose a picture first.")
-    if None in (face, candidates, steps, seed, lr_size, tolerance):
-        raise InputError("A number is missing in the settings.")
-    wish = _wish(picture, face, generator, lr_size, *framing)
-    try:
-        search = replace(PRESETS[preset], steps=int(steps), tolerance=tolerance)
-        size, degrade = wish.lr_size, wish.degrade
-        return wish, UpscaleConfig(int(candidates), int(seed), size, search, degrade)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def _wish(
-    picture: str, face: int, generator: str, lr_size: int, as_it_is: bool, *degradation: Any
-) -> Wish:
-    degrade = _degradation(*degradation)
-    return Wish(Path(picture), face, generator, lr_size or None, as_it_is, degrade)
-
-
-def _degradation(
-    pixelated: bool, blur: float, grey: bool, jpeg: int, noise: float
-) -> DegradeConfig | None:
-    """What happened to the picture; None, which finds out about grey by itself, if nothing."""
-    config = DegradeConfig(
-        blur=float(blur or 0),
-        resampling="box" if pixelated else "bicubic",
-        grey=bool(grey),
-        jpeg=int(jpeg) if jpeg else None,
-        noise=float(noise or 0),
-    )
-    return None if config == DegradeConfig() else config
-
-
 def _sentence(error: Exception) -> str:
     """What to say of an error; what is nobody's mistake goes to the log."""
-    text = apology(error)
+    text = apology(error, word)
     if text is None:
         logging.getLogger("pulse").error("A fault of the page", exc_info=error)
     return text or FAULT
@@ -464,91 +395,6 @@ def _file(payload: ImageData | None) -> str | None:
     return None if payload is None else payload.path
 
 
-def _chosen(event: gr.EventData) -> int:
-    return int(event.index)
-
-
-def _describe(name: str) -> str:
-    model = zoo.find(name)
-    if model is None:
-        return Path(name).name
-    fetched = "" if zoo.is_here(model) else f", fetched first: {zoo.size_of(model) / 1e6:.0f} MB"
-    return f"{name}: {model.draws}, {model.resolution} pixels{fetched}"
-
-
 def _thumbnail(image: Image.Image) -> Image.Image:
     image.thumbnail((128, 128))
     return image
-
-
-def _theme() -> Base:
-    """Gradio's own without fonts from elsewhere."""
-    system = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
-    return Default(
-        primary_hue="indigo", neutral_hue="slate", font=system,
-        font_mono=("ui-monospace", "monospace"), radius_size="lg",
-    )  # fmt: skip
-
-
-def launch(
-    studio: Studio, host: str, port: int, auth: tuple[str, str] | None = None
-) -> tuple[gr.Blocks, str]:
-    """Serve the page in threads of this process.
-
-    Args:
-        port: 0 takes a free one.
-        auth: name and password that visitors have to give.
-
-    Returns:
-        The page, whose `close()` ends it, and its address.
-
-    Raises:
-        InputError: the address cannot be used.
-    """
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder)  # Uploads are swept up with the rest.
-    page = Page(studio).blocks
-    try:
-        _, url, _ = page.launch(
-            server_name=host,
-            server_port=port or None,
-            auth=auth,
-            share=False,
-            quiet=True,
-            show_error=True,
-            prevent_thread_lock=True,
-            max_file_size=studio.limits.upload,
-            allowed_paths=[str(EXAMPLES)],
-            footer_links=["api", "settings"],
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            theme=_theme(),
-            css=html.style(),
-        )
-    except OSError as error:
-        raise InputError(
-            f"The page cannot be served at {host}, port {port}; perhaps another program is there: "
-            "give another --port or --host."
-        ) from error
-    return page, url
-
-
-def serve(studio: Studio, host: str, port: int, auth: tuple[str, str] | None) -> None:
-    """Serve the page until Ctrl-C, and keep what visitors leave behind swept up.
-
-    Raises:
-        InputError: the address cannot be used.
-    """
-    # Being told to end is as good as Ctrl-C: either way the temporary files are removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    page, url = launch(studio, host, port, auth)
-    print(f"PULSE is at {url} (Ctrl-C ends it).", flush=True)
-    try:
-        while True:
-            time.sleep(60)
-            studio.sweep()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        page.close(verbose=False)

@@ -10,23 +10,32 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from pulse.faces.framing import MIN_LR_SIZE, Framing, find_framings
-from pulse.imaging.degrade import DegradeConfig
+from pulse.faces.prepare import FaceSettings, LRFace, prepare
 from pulse.imaging.pictures import InputError, Picture, read_picture, write_bytes
 from pulse.results import Result, facts_of, pasted, write_result
-from pulse.search import State
-from pulse.upscale import Face, UpscaleConfig, Upscaler, find_faces
+from pulse.upscale import Precision, UpscaleConfig, Upscaler
+from pulse.web.line import Line, follow
+from pulse.web.updates import (
+    Done,
+    Limits,
+    Opening,
+    Preparing,
+    Searching,
+    Tell,
+    Update,
+    Waiting,
+    Wish,
+)
 from stylegan import EMBEDDED, CheckpointError, zoo
 
 CLOSE = 4.0
 """A candidate whose error is at most this many times the tolerance is called close."""
-EVERY = 0.25
-"""Seconds between two looks at a search that is going on."""
 KEPT = 3600.0
 """Seconds after which what a visitor gave and got is removed, if he has not left before."""
 PICTURE = "The picture"
@@ -34,138 +43,6 @@ NO_FACE = (
     "No face was found in the picture. Crop it to a square around one face, or tick 'Take it as it "
     "is' in the settings if it is nothing but a face."
 )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a visitor may ask of the machine.
-
-    Attributes:
-        searches: at once on the device; who comes later waits.
-        waiting: visitors that may wait.
-        upload: bytes of a file.
-        pixels: of a picture.
-        visitors: whose results are kept at once; the longest unused are removed first.
-        fetch: whether generators that are not here may be fetched.
-    """
-
-    searches: int = 1
-    waiting: int = 20
-    candidates: int = 8
-    steps: int = 500
-    upload: int = 20_000_000
-    pixels: int = 25_000_000
-    visitors: int = 100
-    fetch: bool = True
-
-    def check(self, config: UpscaleConfig) -> None:
-        """Raises InputError if more is asked for than is allowed."""
-        for name, value, most in (
-            ("candidates", config.candidates, self.candidates),
-            ("steps", config.search.steps, self.steps),
-        ):
-            if value > most:
-                raise InputError(f"At most {most} {name} can be asked for here, not {value}.")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Which face of which picture to match, and how.
-
-    Attributes:
-        face: its number in the picture.
-        as_it_is: whether no face is looked for, and the picture taken as one.
-        lr_size, degrade: as in `UpscaleConfig`.
-    """
-
-    picture: Path
-    face: int = 0
-    generator: str = EMBEDDED
-    lr_size: int | None = None
-    as_it_is: bool = False
-    degrade: DegradeConfig | None = None
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Others come first: `ahead` of them."""
-
-    ahead: int
-
-
-@dataclass(frozen=True)
-class Opening:
-    """A generator is opened, or fetched first: then bytes that are here, and in all if known."""
-
-    generator: str
-    done: int | None = None
-    total: int | None = None
-
-
-@dataclass(frozen=True)
-class Searching:
-    """A search as it stands.
-
-    Attributes:
-        seconds: since it began.
-        tolerance: that is used, with what noise adds.
-    """
-
-    state: State
-    seconds: float
-    tolerance: float
-
-    @property
-    def left(self) -> float | None:
-        """Seconds that it takes at most if it goes on as it did; None at the start."""
-        if self.state.step == 0:
-            return None
-        return self.seconds / self.state.step * (self.state.steps - self.state.step)
-
-
-@dataclass(frozen=True)
-class Done:
-    """The search ended, or was stopped after it had begun."""
-
-    result: Result
-
-
-Update = Waiting | Opening | Searching | Done
-Tell = Callable[[Update], None]
-
-
-class _StoppedError(Exception):
-    """Leaves the work of a visitor who does not wait for it any more."""
-
-
-class Line:
-    """First come, first served, `places` at a time."""
-
-    def __init__(self, places: int, waiting: int) -> None:
-        self._places, self._most = places, places + waiting
-        self._tickets: list[object] = []
-        self._lock = threading.Lock()
-
-    def join(self) -> object:
-        """A ticket, to be handed to `leave` in any case.
-
-        Raises:
-            InputError: too many wait already.
-        """
-        with self._lock:
-            if len(self._tickets) >= self._most:
-                raise InputError("Too many people are waiting; please come back in a few minutes.")
-            self._tickets.append(ticket := object())
-            return ticket
-
-    def ahead(self, ticket: object) -> int:
-        """How many have to leave before it is the ticket's turn."""
-        with self._lock:
-            return max(self._tickets.index(ticket) - self._places + 1, 0)
-
-    def leave(self, ticket: object) -> None:
-        with self._lock:
-            self._tickets.remove(ticket)
 
 
 @dataclass
@@ -181,7 +58,7 @@ class Visit:
 
     folder: Path
     picture: Path | None = None
-    face: Face | None = None
+    face: LRFace | None = None
     details: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     used: float = field(default_factory=time.monotonic)
@@ -200,6 +77,7 @@ class Studio:
         limits: Limits | None = None,
         generator: str = EMBEDDED,
         device: str = "auto",
+        precision: Precision = "auto",
         upscaler: Upscaler | None = None,
     ) -> None:
         """Open the first generator.
@@ -213,9 +91,13 @@ class Studio:
             InputError: there is no such device.
             stylegan.CheckpointError: there is no such generator, or it cannot be opened.
         """
-        self.folder, self.limits, self.device = folder, limits or Limits(), device
+        self.folder, self.limits = folder, limits or Limits()
+        self.device = device
+        self.precision: Precision = precision
         self.first = generator
-        self._loaded = OrderedDict({generator: upscaler or Upscaler.load(generator, device)})
+        self._loaded = OrderedDict(
+            {generator: upscaler or Upscaler.load(generator, device, precision)}
+        )
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._looking = threading.Lock()
         self._framings: OrderedDict[tuple[Path, bool], list[Framing]] = OrderedDict()
@@ -266,7 +148,7 @@ class Studio:
                 raise InputError(NO_FACE)
             return self._framings[key]
 
-    def face(self, wish: Wish) -> Face:
+    def face(self, wish: Wish) -> LRFace:
         """The face as it would be matched.
 
         Raises:
@@ -283,13 +165,9 @@ class Studio:
                 f"{resolution}, so it cannot be matched at {size}: choose a size from "
                 f"{MIN_LR_SIZE} to {min(framing.side, resolution)}, or 0."
             )
+        settings = FaceSettings(size, wish.degrade, find_grey=True)
         picture = self.read(wish.picture)
-        degrade = wish.degrade
-        (face,) = find_faces(picture, size, resolution, PICTURE, [framing], degrade)
-        grey = bool((face.low == face.low[:1]).all())
-        if degrade is not None and grey and not degrade.grey:
-            degrade = replace(degrade, grey=True)
-            (face,) = find_faces(picture, size, resolution, PICTURE, [framing], degrade)
+        (face,) = prepare(picture, settings, resolution, PICTURE, [framing])
         return face
 
     def run(
@@ -329,6 +207,8 @@ class Studio:
             nonlocal upscaler, complete
             try:
                 upscaler = self._open(wish.generator, tell)
+                if not upscaler.knows(face, config.search):
+                    tell(Preparing())
                 tolerance = config.search.with_noise(face.degrade.noise).tolerance
                 start = time.monotonic()
                 for state in upscaler.search(face, config):
@@ -368,7 +248,7 @@ class Studio:
                 model = zoo.find(name)
                 if model is not None and not zoo.is_here(model):
                     zoo.fetch(model, lambda _, done, total: tell(Opening(name, done, total)))
-                self._loaded[name] = Upscaler.load(name, self.device)
+                self._loaded[name] = Upscaler.load(name, self.device, self.precision)
             self._loaded.move_to_end(name)
             while len(self._loaded) > 2:
                 self._loaded.popitem(last=False)
@@ -431,61 +311,6 @@ class Studio:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def follow(work: Callable[[Tell], None], stop: threading.Event) -> Iterator[Update]:
-    """Do the work in a thread and yield the newest of what it tells, at intervals of `EVERY`.
-
-    So a stop need not wait for a step that takes long, and a slow line delays no search. After a
-    stop the thread ends as soon as it tells something. What it raises is raised here.
-    """
-    condition = threading.Condition()
-    newest: Update | None = None
-    over = left = False
-    failure: BaseException | None = None
-
-    def tell(update: Update) -> None:
-        nonlocal newest
-        with condition:
-            if left or stop.is_set():
-                raise _StoppedError
-            newest = update
-            condition.notify()
-
-    def body() -> None:
-        nonlocal over, failure
-        try:
-            work(tell)
-        except _StoppedError:
-            pass
-        except BaseException as error:
-            failure = error
-        with condition:
-            over = True
-            condition.notify()
-
-    threading.Thread(target=body, daemon=True).start()
-
-    def news() -> bool:
-        return over or newest is not None
-
-    try:
-        while True:
-            with condition:
-                condition.wait_for(news, timeout=0.1)
-                update, newest, ended = newest, None, over
-            if update is not None:
-                yield update
-                if not ended:
-                    stop.wait(EVERY)
-            elif ended:
-                if failure is not None:
-                    raise failure
-                return
-            elif stop.is_set():
-                return
-    finally:
-        left = True
-
-
 def archive(result: Result, folder: Path) -> Path:
     """Write a result into a folder, and all its files into `pulse.zip` beside them."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -504,9 +329,15 @@ def candidate_file(folder: Path, index: int) -> Path:
     return folder / f"candidate-{index:02d}.png"
 
 
-def apology(error: BaseException) -> str | None:
-    """What to tell a visitor, in a sentence; None if the fault is not his."""
-    if isinstance(error, InputError | CheckpointError):
+def apology(error: BaseException, word: Callable[[str], str] = str) -> str | None:
+    """What to tell a visitor, in a sentence; None if the fault is not his.
+
+    Args:
+        word: what the front end calls a setting.
+    """
+    if isinstance(error, InputError):
+        return error.worded(word)
+    if isinstance(error, CheckpointError):
         return str(error)
     if isinstance(error, MemoryError):
         return "There is too little memory: ask for fewer candidates, or for a smaller generator."

@@ -8,18 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
+from pulse.faces.prepare import LRFace
 from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.imaging.pictures import to_tensor
 from pulse.results import SOURCE_TYPE, Format, Result, write_result
 from pulse.search import SearchConfig, Status
-from pulse.upscale import Face, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
 
 @pytest.fixture
 def result(tiny: Generator) -> Result:
     upscaler = Upscaler(tiny, "tiny", "abc123")
-    face = Face(0, torch.rand(3, 8, 8), ("A note.",))
+    face = LRFace(0, torch.rand(3, 8, 8), ("A note.",))
     config = UpscaleConfig(3, 4, None, SearchConfig(steps=3, draws=2))
     *_, state = upscaler.search(face, config)
     return Result("in/face.png", face, state, config, "default", upscaler, 1.234)

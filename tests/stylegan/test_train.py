@@ -154,9 +154,9 @@ HEADS = replace(SMALL, projected=0.7, images=32, batch=4)
 def test_projected_heads_learn_first_and_then_teach(
     pictures: Pictures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("stylegan.train.HEADS_ALONE", 8)
+    monkeypatch.setattr("stylegan.projected.ALONE", 8)
     trainer = Trainer(replace(HEADS, augment=0.0))
-    assert trainer.heads is not None
+    assert trainer.projected is not None
     real = torch.rand(4, 3, 8, 8) * 2 - 1
     gradients: list[torch.Tensor] = []
     trainer.generator_adam.step = lambda: gradients.append(  # type: ignore[method-assign]
@@ -164,7 +164,7 @@ def test_projected_heads_learn_first_and_then_teach(
     )
     trainer.discriminator_adam.step = lambda: None  # type: ignore[method-assign]
     rng = trainer.rng.get_state()
-    first = trainer.heads.state_dict()
+    first = trainer.projected.heads.state_dict()
     first = {name: value.clone() for name, value in first.items()}
     for _ in range(3):
         trainer.rng.set_state(rng)
@@ -172,7 +172,7 @@ def test_projected_heads_learn_first_and_then_teach(
     # The same pictures: only the heads change, and only from the third step on are they heard.
     torch.testing.assert_close(gradients[0], gradients[1])
     assert (gradients[2] - gradients[0]).norm() > 0.01 * gradients[0].norm()
-    changed = trainer.heads.state_dict()
+    changed = trainer.projected.heads.state_dict()
     assert any(not torch.equal(first[name], changed[name]) for name in first)
 
     trainer = Trainer(HEADS)
@@ -181,28 +181,31 @@ def test_projected_heads_learn_first_and_then_teach(
     trainer.save(tmp_path)
     resumed = Trainer(HEADS)
     resumed.restore(tmp_path / "state.pt")
-    assert resumed.heads is not None
-    assert trainer.heads is not None
-    assert resumed.heads_seen == trainer.heads_seen
-    for old, new in zip(trainer.heads.parameters(), resumed.heads.parameters(), strict=True):
+    assert resumed.projected is not None
+    assert trainer.projected is not None
+    assert resumed.projected.seen == trainer.projected.seen
+    for old, new in zip(
+        trainer.projected.heads.parameters(), resumed.projected.heads.parameters(), strict=True
+    ):
         torch.testing.assert_close(old, new)
     fresh = Trainer(HEADS)
     fresh.start_from((tmp_path / FILES[0], tmp_path / FILES[1], tmp_path / FILES[2]))
-    assert fresh.heads is not None
-    for old, new in zip(trainer.heads.parameters(), fresh.heads.parameters(), strict=True):
+    assert fresh.projected is not None
+    for old, new in zip(
+        trainer.projected.heads.parameters(), fresh.projected.heads.parameters(), strict=True
+    ):
         torch.testing.assert_close(old, new, atol=1e-2, rtol=1e-2)
 
 
 def test_the_heads_gradient_is_that_of_their_loss() -> None:
     trainer = Trainer(HEADS)
-    assert trainer.heads is not None
-    assert trainer.projection is not None
-    trainer.heads.eval()  # Or each look at it changes the spectral norm's estimate.
-    trainer.heads_adam.step = lambda: None  # type: ignore[method-assign]
+    assert trainer.projected is not None
+    trainer.projected.heads.eval()  # Or each look at it changes the spectral norm's estimate.
+    trainer.projected.adam.step = lambda: None  # type: ignore[method-assign]
     fake = (torch.rand(4, 3, 8, 8) * 2 - 1).requires_grad_()
-    loss = generator_loss(trainer.heads(trainer.projection(fake)))
+    loss = generator_loss(trainer.projected.heads(trainer.projected.projection(fake)))
     (expected,) = torch.autograd.grad(loss, fake)
-    by_fake, _ = trainer._heads_step(torch.rand(4, 3, 8, 8), fake.detach())
+    by_fake, _ = trainer.projected.step(torch.rand(4, 3, 8, 8), fake.detach())
     torch.testing.assert_close(by_fake, expected, atol=1e-6, rtol=1e-4)
     assert expected.abs().max() > 0
 

@@ -91,7 +91,7 @@ def test_a_json_list(tmp_path: Path) -> None:
     one, two, three = Inputs(str(tmp_path / "list.jsonl"), Settings(seed=3, degrade="box"))
     assert (one.output, two.output, three.output) == ("deep/one", "a", "b")
     assert one.settings == Settings(2, seed=7, lr_size="24", degrade="box")
-    assert two.settings.which == 1
+    assert two.settings.faces.which == 1
     assert two.settings.config.lr_size == "auto"
     assert two.settings.config.degrade is not None
     assert two.settings.config.degrade.mask == tmp_path / "m.png"

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pulse.batch.inputs import Inputs, Item
-from pulse.batch.jobs import Batch, Local, Order, Report, Worker
+from pulse.batch.jobs import Batch, Local
 from pulse.batch.manifest import Entry
 from pulse.batch.storage import StorageError, open_folder
+from pulse.batch.worker import Order, Report, Worker
 from pulse.settings import Settings
 from pulse.upscale import Upscaler
 from stylegan.checkpoints import save
@@ -594,3 +596,17 @@ def test_a_disk_that_is_really_full(folder: Path) -> None:
         assert len(manifest(folder / "out")) == 3
     finally:
         subprocess.run(["umount", "out"], cwd=folder, check=True)
+
+
+def test_precision_is_part_of_what_a_result_is_known_by(upscaler: Upscaler, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "in" / "a.png")
+
+    def fresh() -> list[bool]:
+        items = Inputs(str(tmp_path / "in"), QUICK, False, str(tmp_path / "out"))
+        return [outcome.fresh for outcome in Batch(items, str(tmp_path / "out"), Local(upscaler))]
+
+    assert fresh() == [True]
+    assert fresh() == [False]
+    upscaler.generator.precision = torch.bfloat16
+    assert fresh() == [True]

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from pulse.batch import ray_engine
+from pulse.batch.foreman import TIMES, Foreman
 from pulse.batch.inputs import Item
-from pulse.batch.jobs import Order, Report
 from pulse.batch.manifest import Entry
+from pulse.batch.worker import Order, Report
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
 from stylegan.checkpoints import save
@@ -210,11 +211,11 @@ def test_a_picture_that_kills_is_given_up_and_no_other() -> None:
     ray = Pretence({"5", "17"})
     source = orders(50)
     first = [next(source), next(source)]
-    reports = list(ray_engine._Foreman(ray, ray.hire, 2, 4).work(first, source))
+    reports = list(Foreman(ray, ray.hire, 2, 4).work(first, source))
     failed = [e.input for report in reports for e in report.entries if e.failed]
     assert sorted(failed) == ["17", "5"]
     assert sorted(report.number for report in reports) == list(range(50))
-    assert ray.killed == 2 * ray_engine.TIMES
+    assert ray.killed == 2 * TIMES
     assert ray.most == 4
 
 
@@ -229,6 +230,6 @@ def test_a_million_orders_are_not_taken_ahead() -> None:
             yield order
 
     source = counted()
-    foreman = ray_engine._Foreman(ray, ray.hire, 3, 4)
+    foreman = Foreman(ray, ray.hire, 3, 4)
     for done, _ in enumerate(foreman.work([next(source)], source)):
         assert taken - done <= 3 * 4

@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pulse.batch.storage import (
-    OWNER,
-    Folder,
-    StorageError,
-    files_in,
-    kind_of,
-    matching,
-    open_folder,
-    read_file,
-)
+from pulse.batch.listing import files_in, kind_of, matching
+from pulse.batch.storage import OWNER, Folder, StorageError, open_folder, read_file
 from pulse.imaging.pictures import InputError
 
 
@@ -75,7 +67,7 @@ def test_a_lock_that_nobody_frees() -> None:
     with folder.owned():  # Its process has ended, which can be known here.
         pass
     folder.write(OWNER, json.dumps(facts | {"host": "elsewhere"}).encode())
-    with pytest.raises(StorageError, match=r"on elsewhere since noon.*--break-lock"):
+    with pytest.raises(StorageError, match=r"on elsewhere since noon.*break_lock"):
         folder.owned().__enter__()
     with folder.owned(break_lock=True):
         pass

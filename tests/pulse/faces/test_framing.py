@@ -13,8 +13,8 @@ from pulse.faces.framing import (
     find_framings,
     own_resolution,
 )
+from pulse.faces.prepare import FaceSettings, prepare
 from pulse.imaging.pictures import InputError, Picture, read_picture
-from pulse.upscale import find_faces
 
 ASTRONAUT = Path(__file__).parents[3] / "examples" / "astronaut.jpg"
 HEAD = (110, 0, 340, 230)  # Around the astronaut's head, not framed like FFHQ.
@@ -47,7 +47,7 @@ def test_a_square_photo_with_a_small_face_is_cut(astronaut: Image.Image) -> None
     assert record == {"detector": "frontal", **describe(framing.found)}
     assert record["box"] == [175, 76, 265, 166]
     assert np.array(record["quad"]).shape == (4, 2)
-    (face,) = find_faces(Picture(astronaut), None, 128)
+    (face,) = prepare(Picture(astronaut), FaceSettings(), 128)
     assert face.low.shape == (3, 16, 16)
     assert face.framing is not None
     assert face.framing.record() == record
@@ -88,7 +88,7 @@ def test_small_squares_are_searched_only_on_demand(framed: Image.Image) -> None:
 
 def test_a_small_cut_is_framed_and_matched_at_what_it_holds(astronaut: Image.Image) -> None:
     cut = astronaut.crop((120, 0, 340, 290)).resize((60, 79), Image.Resampling.BICUBIC)
-    (face,) = find_faces(Picture(cut), None, 128)
+    (face,) = prepare(Picture(cut), FaceSettings(), 128)
     assert face.framing is not None
     assert face.framing.square is None
     assert face.framing.side == pytest.approx(172 * 60 / 220, abs=3)
@@ -97,11 +97,11 @@ def test_a_small_cut_is_framed_and_matched_at_what_it_holds(astronaut: Image.Ima
     assert face.notes == (f"It is matched at {size}x{size} pixels, its own hold about that.",)
     # The same cut enlarged holds no more.
     large = cut.resize((240, 316), Image.Resampling.BICUBIC)
-    (face,) = find_faces(Picture(large), "auto", 128)
+    (face,) = prepare(Picture(large), FaceSettings("auto"), 128)
     assert face.framing is not None
     assert face.framing.side > 160
     assert 36 <= face.low.shape[-1] <= 48
-    (face,) = find_faces(Picture(large), None, 128)
+    (face,) = prepare(Picture(large), FaceSettings(), 128)
     assert face.low.shape[-1] == 16
 
 
@@ -116,10 +116,10 @@ def test_without_a_face() -> None:
     assert "the 60x60 pixels in the middle" in framing.notes[1]
     (framing,) = find_framings(Picture(nothing(200, 150)), align="never")
     assert framing.square == (25, 0, 150)
-    message = r"No face was found in it \(200x150 pixels\): crop it .* --align never"
+    message = r"No face was found in it \(200x150 pixels\): crop it .* align never"
     with pytest.raises(InputError, match=message):
         find_framings(Picture(nothing(200, 150)), "it")
-    with pytest.raises(InputError, match=r"No face was found in it .*--detector cnn"):
+    with pytest.raises(InputError, match=r"No face was found in it .*detector cnn"):
         find_framings(Picture(nothing(16, 16)), "it", "always")
 
 
@@ -144,9 +144,9 @@ def test_choosing(astronaut: Image.Image) -> None:
     assert choose(framings, "largest") == framings[:1]
     assert choose(framings, "all") == framings
     assert choose(framings, 1) == framings[1:]
-    with pytest.raises(InputError, match="it has no face 2, it has faces 0 to 1: --show-faces"):
+    with pytest.raises(InputError, match="it has no face 2, it has faces 0 to 1: show_faces"):
         choose(framings, 2, "it")
-    faces = find_faces(Picture(pair), 16, 128, "it", framings)
+    faces = prepare(Picture(pair), FaceSettings(16), 128, "it", framings)
     assert [face.index for face in faces] == [0, 1]
     assert (faces[0].low - faces[1].low).abs().mean() < 0.05
     shown = draw_faces(pair, framings)
@@ -154,7 +154,7 @@ def test_choosing(astronaut: Image.Image) -> None:
     left, top, right, _ = (round(value) for value in describe_box(framings[1]))
     assert shown.getpixel(((left + right) // 2, top)) == (255, 255, 0)
     with pytest.raises(InputError, match=r"The frame around face 1 of it has only .* at 120"):
-        find_faces(Picture(pair), 120, 128, "it", framings)
+        prepare(Picture(pair), FaceSettings(120), 128, "it", framings)
 
 
 def describe_box(framing: Framing) -> list[float]:

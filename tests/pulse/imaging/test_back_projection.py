@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pulse.faces.prepare import LRFace
 from pulse.imaging.back_projection import MOST, back_project
 from pulse.imaging.degrade import DegradeConfig
 from pulse.search import PAPER, SearchConfig, Status
 from pulse.search.losses import squared_error
-from pulse.upscale import Face, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
 HIGH, LOW = 64, 8
@@ -76,15 +77,15 @@ def test_what_is_not_linear_has_no_inverse(text: str) -> None:
 
 
 @pytest.fixture
-def drawn(tiny: Generator) -> tuple[Upscaler, Face]:
+def drawn(tiny: Generator) -> tuple[Upscaler, LRFace]:
     upscaler = Upscaler(tiny, "tiny", "0")
     z = torch.randn(1, tiny.z_dim)
     image = tiny.synthesis(tiny.mapping(z)[:, None].expand(-1, tiny.num_layers, -1))[0]
     low = DegradeConfig().operator(32, 8)((image.clamp(-1, 1) + 1) / 2)
-    return upscaler, Face(0, low.clamp(0, 1))
+    return upscaler, LRFace(0, low.clamp(0, 1))
 
 
-def test_matches_are_closed_and_misses_are_not(drawn: tuple[Upscaler, Face]) -> None:
+def test_matches_are_closed_and_misses_are_not(drawn: tuple[Upscaler, LRFace]) -> None:
     upscaler, face = drawn
     config = UpscaleConfig(2, 0, None, SearchConfig(steps=30, tolerance=0.01))
     *_, before, after = upscaler.search(face, config)
@@ -102,7 +103,7 @@ def test_matches_are_closed_and_misses_are_not(drawn: tuple[Upscaler, Face]) -> 
     assert torch.equal(before.images, after.images)
 
 
-def test_the_paper_s_preset_leaves_it_out(drawn: tuple[Upscaler, Face]) -> None:
+def test_the_paper_s_preset_leaves_it_out(drawn: tuple[Upscaler, LRFace]) -> None:
     upscaler, face = drawn
     search = replace(PAPER, steps=2, tolerance=1.0)
     *_, state = upscaler.search(face, UpscaleConfig(1, 0, None, search))

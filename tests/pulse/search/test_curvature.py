@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from pulse.faces.prepare import LRFace
 from pulse.imaging.degrade import Bicubic
 from pulse.search import SearchConfig, curvature
 from pulse.search.curvature import FLOOR, Curvature
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error, weighted_error
-from pulse.upscale import Face, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
 
@@ -86,7 +87,7 @@ def test_unknown_pixels_do_not_count(tiny: Generator, prior: LatentPrior) -> Non
 def test_it_is_kept(tiny: Generator, prior: LatentPrior, bare_home: Path) -> None:
     made = Curvature.cached(tiny, prior, "abc")
     files = [path.name for path in (bare_home / "curvature").iterdir()]
-    assert files == ["abc.safetensors"]
+    assert files == ["abc-v1.safetensors"]
     again = Curvature.cached(tiny, replace(prior, mean=prior.mean + 1), "abc")  # Not fitted again.
     assert torch.equal(again.latent, made.latent)
     torch.testing.assert_close(again.pictures, made.pictures, rtol=1e-3, atol=1e-3)
@@ -102,7 +103,7 @@ def test_both_save_steps_on_faces() -> None:
 
     def steps(config: SearchConfig) -> float:
         how = UpscaleConfig(2, search=config)
-        states = [list(upscaler.search(Face(0, low), how))[-1] for low in targets]
+        states = [list(upscaler.search(LRFace(0, low), how))[-1] for low in targets]
         assert all(status == "found" for state in states for status in state.status)
         return torch.cat([state.best_step for state in states]).float().mean().item()
 
@@ -113,6 +114,6 @@ def test_both_save_steps_on_faces() -> None:
 
 def test_a_large_small_picture_does_without_weights() -> None:
     upscaler = Upscaler.load()
-    aids = upscaler.aids(Face(0, torch.rand(3, 100, 100)), SearchConfig())
+    aids = upscaler.aids(LRFace(0, torch.rand(3, 100, 100)), SearchConfig())
     assert aids.easy is None
     assert aids.scale is not None

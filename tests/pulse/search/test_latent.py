@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_draws_lie_in_the_range_of_each_family_s_mapping(family: str, shared: Pa
 def test_the_fit_is_kept(tiny: Generator, bare_home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
     files = [path.name for path in (bare_home / "priors").iterdir()]
-    assert files == ["abc.safetensors"]
+    assert files == ["abc-v1.safetensors"]
     tiny.mapping = None  # type: ignore[method-assign]  # It is not asked again.
     kept = LatentPrior.cached(tiny, "abc")
     assert torch.equal(kept.mean, fitted.mean)
@@ -80,7 +81,7 @@ def test_the_fit_is_kept(tiny: Generator, bare_home: Path) -> None:
 
 def test_a_damaged_fit_is_made_anew(tiny: Generator, home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
-    (home / "priors" / "abc.safetensors").write_bytes(b"damaged")
+    (home / "priors" / "abc-v1.safetensors").write_bytes(b"damaged")
     assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
 
 
@@ -88,3 +89,13 @@ def test_where_nothing_can_be_kept(tiny: Generator, bare_home: Path) -> None:
     bare_home.mkdir()
     (bare_home / "priors").write_text("a file where the folder should be")
     assert LatentPrior.cached(tiny, "abc").mean.shape == (tiny.w_dim,)
+
+
+def test_what_an_earlier_version_kept_is_not_used(
+    tiny: Generator, bare_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = LatentPrior.cached(tiny, "abc")
+    monkeypatch.setattr("pulse.search.latent.VERSION", 99)
+    monkeypatch.setattr(LatentPrior, "fit", lambda generator: replace(before, std=before.std * 2))
+    after = LatentPrior.cached(tiny, "abc")
+    assert torch.equal(after.std, before.std * 2)

@@ -11,20 +11,9 @@ from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError
 from pulse.search import SearchConfig, Status
 from pulse.upscale import UpscaleConfig, Upscaler
-from pulse.web.studio import (
-    EVERY,
-    Done,
-    Limits,
-    Line,
-    Opening,
-    Searching,
-    Studio,
-    Update,
-    Waiting,
-    Wish,
-    archive,
-    follow,
-)
+from pulse.web.line import EVERY, Line, follow
+from pulse.web.studio import Studio, archive
+from pulse.web.updates import Done, Limits, Opening, Preparing, Searching, Update, Waiting, Wish
 from stylegan import Generator
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -55,10 +44,14 @@ def test_search_ends_with_the_engines_own_answer(studio: Studio, tiny: Generator
     *_, last = Upscaler(tiny, "tiny", "0" * 64).search(studio.face(wish()), config())
     assert result.state.best.tolist() == last.best.tolist()
     assert not result.interrupted
-    assert all(isinstance(update, Searching) for update in updates[:-1])
+    assert isinstance(updates[0], Preparing)  # What helps is worked out before the first search,
+    assert all(isinstance(update, Searching) for update in updates[1:-1])
+    again = run(studio, wish(), config())  # and known in the next.
+    assert isinstance(again[0], Searching)
 
 
 def test_stop_keeps_what_was_found_and_frees_the_place(studio: Studio) -> None:
+    run(studio, wish(), config())
     stop = threading.Event()
     updates = studio.run(wish(), config(400), "default", stop)
     assert isinstance(next(updates), Searching)
@@ -121,6 +114,7 @@ def test_line_is_first_come_first_served() -> None:
 
 
 def test_second_visitor_waits_is_told_so_and_can_give_up(studio: Studio) -> None:
+    run(studio, wish(), config())
     first_stop, second_stop = threading.Event(), threading.Event()
     first = studio.run(wish(), config(400), "default", first_stop)
     next(first)

@@ -1,0 +1,105 @@
+"""Visitors in a line, and work that tells how far it is and can be left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from pulse.imaging.pictures import InputError
+
+Update = TypeVar("Update")
+EVERY = 0.25
+"""Seconds between two looks at a search that is going on."""
+
+
+class _StoppedError(Exception):
+    """Leaves the work of a visitor who does not wait for it any more."""
+
+
+class Line:
+    """First come, first served, `places` at a time."""
+
+    def __init__(self, places: int, waiting: int) -> None:
+        self._places, self._most = places, places + waiting
+        self._tickets: list[object] = []
+        self._lock = threading.Lock()
+
+    def join(self) -> object:
+        """A ticket, to be handed to `leave` in any case.
+
+        Raises:
+            InputError: too many wait already.
+        """
+        with self._lock:
+            if len(self._tickets) >= self._most:
+                raise InputError("Too many people are waiting; please come back in a few minutes.")
+            self._tickets.append(ticket := object())
+            return ticket
+
+    def ahead(self, ticket: object) -> int:
+        """How many have to leave before it is the ticket's turn."""
+        with self._lock:
+            return max(self._tickets.index(ticket) - self._places + 1, 0)
+
+    def leave(self, ticket: object) -> None:
+        with self._lock:
+            self._tickets.remove(ticket)
+
+
+def follow(
+    work: Callable[[Callable[[Update], None]], None], stop: threading.Event, every: float = EVERY
+) -> Iterator[Update]:
+    """Do the work in a thread and yield the newest of what it tells, at intervals of
+    `every` seconds.
+
+    So a stop need not wait for a step that takes long, and a slow line delays no search. After a
+    stop the thread ends as soon as it tells something. What it raises is raised here.
+    """
+    condition = threading.Condition()
+    newest: Update | None = None
+    over = left = False
+    failure: BaseException | None = None
+
+    def tell(update: Update) -> None:
+        nonlocal newest
+        with condition:
+            if left or stop.is_set():
+                raise _StoppedError
+            newest = update
+            condition.notify()
+
+    def body() -> None:
+        nonlocal over, failure
+        try:
+            work(tell)
+        except _StoppedError:
+            pass
+        except BaseException as error:
+            failure = error
+        with condition:
+            over = True
+            condition.notify()
+
+    threading.Thread(target=body, daemon=True).start()
+
+    def news() -> bool:
+        return over or newest is not None
+
+    try:
+        while True:
+            with condition:
+                condition.wait_for(news, timeout=0.1)
+                update, newest, ended = newest, None, over
+            if update is not None:
+                yield update
+                if not ended:
+                    stop.wait(every)
+            elif ended:
+                if failure is not None:
+                    raise failure
+                return
+            elif stop.is_set():
+                return
+    finally:
+        left = True

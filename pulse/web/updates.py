@@ -1,0 +1,117 @@
+"""What a visitor may ask for, and what is told of it meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.pictures import InputError
+from pulse.results import Result
+from pulse.search import State
+from pulse.upscale import UpscaleConfig
+from stylegan import EMBEDDED
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may ask of the machine.
+
+    Attributes:
+        searches: at once on the device; who comes later waits.
+        waiting: visitors that may wait.
+        upload: bytes of a file.
+        pixels: of a picture.
+        visitors: whose results are kept at once; the longest unused are removed first.
+        fetch: whether generators that are not here may be fetched.
+    """
+
+    searches: int = 1
+    waiting: int = 20
+    candidates: int = 8
+    steps: int = 500
+    upload: int = 20_000_000
+    pixels: int = 25_000_000
+    visitors: int = 100
+    fetch: bool = True
+
+    def check(self, config: UpscaleConfig) -> None:
+        """Raises InputError if more is asked for than is allowed."""
+        for name, value, most in (
+            ("candidates", config.candidates, self.candidates),
+            ("steps", config.search.steps, self.steps),
+        ):
+            if value > most:
+                raise InputError(f"At most {most} {name} can be asked for here, not {value}.")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which face of which picture to match, and how.
+
+    Attributes:
+        face: its number in the picture.
+        as_it_is: whether no face is looked for, and the picture taken as one.
+        lr_size, degrade: as in `UpscaleConfig`.
+    """
+
+    picture: Path
+    face: int = 0
+    generator: str = EMBEDDED
+    lr_size: int | None = None
+    as_it_is: bool = False
+    degrade: DegradeConfig | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Others come first: `ahead` of them."""
+
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A generator is opened, or fetched first: then bytes that are here, and in all if known."""
+
+    generator: str
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """The search gets ready; the first one with a generator works out what helps all of them."""
+
+
+@dataclass(frozen=True)
+class Searching:
+    """A search as it stands.
+
+    Attributes:
+        seconds: since it began.
+        tolerance: that is used, with what noise adds.
+    """
+
+    state: State
+    seconds: float
+    tolerance: float
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it takes at most if it goes on as it did; None at the start."""
+        if self.state.step == 0:
+            return None
+        return self.seconds / self.state.step * (self.state.steps - self.state.step)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The search ended, or was stopped after it had begun."""
+
+    result: Result
+
+
+Update = Waiting | Opening | Preparing | Searching | Done
+Tell = Callable[[Update], None]
