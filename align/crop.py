@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFilter
+from scipy.ndimage import gaussian_filter
 
 from align.landmarks import Face, upright
 
@@ -230,7 +231,7 @@ def _mask(face: Face, frame: Frame, side: int) -> Float[np.ndarray, "s s"]:
     places = (outline - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     mask = Image.new("L", (side, side))
     ImageDraw.Draw(mask).polygon([tuple(place) for place in places.tolist()], 255)
-    soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(SOFTNESS * side)), np.float32) / 255
+    soft = gaussian_filter(np.asarray(mask, np.float32) / 255, SOFTNESS * side, mode="constant")
     edge = ((np.arange(side) + 0.5) / side).astype(np.float32)
     edge = (np.minimum(edge, 1 - edge) / 0.05).clip(0, 1)
     return soft * np.minimum(edge[:, None], edge[None, :])
@@ -254,10 +255,13 @@ def _colour_shift(
     differences = old - own
     weights = mask * (1 - mask) * frame.in_photo(image.size, size)
     weights = weights / (1 + np.square(differences / 40).mean(2))
-    places = np.arange(size, dtype=np.float32)
-    near = np.exp(-np.square(places[:, None] - places[None, :]) / (2 * (0.1 * size) ** 2))
-    total = near @ weights @ near
-    return near @ (np.moveaxis(differences, -1, 0) * weights) @ near / (total + 1e-6)
+
+    def spread(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+        # As far as the picture goes, so that even a corner far from the seam has a mean.
+        return gaussian_filter(values, 0.1 * size, mode="constant", truncate=10)
+
+    total = spread(weights) + 1e-12
+    return np.stack([spread(part * weights) / total for part in np.moveaxis(differences, -1, 0)])
 
 
 def _warp(image: Image.Image, matrix: np.ndarray, size: tuple[int, int]) -> Image.Image:

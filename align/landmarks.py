@@ -7,12 +7,11 @@ margin and turned. All searches are bounded in size.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from importlib.metadata import distribution
 from typing import Literal
 
 import dlib
@@ -219,11 +218,6 @@ def _predictor() -> dlib.shape_predictor:
 
 
 def _model(name: str) -> str:
-    """Path of a dlib model file that the package face_recognition_models carries.
-
-    The package itself is not imported: doing so needs pkg_resources, which is gone from setuptools.
-    """
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("The package face_recognition_models is not installed.")
-    return str(Path(spec.origin).parent / "models" / name)
+    """A dlib model file of face_recognition_models, which cannot be imported any more."""
+    package = "face_recognition_models"
+    return str(distribution(package).locate_file(f"{package}/models/{name}"))

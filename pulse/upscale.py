@@ -28,6 +28,7 @@ from pulse.search import (
     search,
     search_many,
 )
+from pulse.search.cache import precision_of
 from pulse.search.coarse import Coarse, saves_steps, useful_sizes
 from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
@@ -135,7 +136,7 @@ class Upscaler:
     @property
     def precision(self) -> str:
         """Type of the generator's larger feature maps, as records say it."""
-        return str(self.generator.precision).removeprefix("torch.")
+        return precision_of(self.generator)
 
     @classmethod
     def load(

@@ -7,7 +7,6 @@ others `stylegan.foreign` reads it off the weights.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stylegan import archive
+from stylegan.files import whole
 from stylegan.foreign import translate
 from stylegan.foreign_parts import LARGEST, Config, Weights
 from stylegan.source import merge
@@ -87,14 +87,9 @@ def _write(
     for name, x in tensors.items():
         if not x.isfinite().all() and state[name].isfinite().all():
             raise CheckpointError(f"The weight {name} is too large for {dtype}; use float32.")
-    temporary = path.with_name(path.name + ".part")
-    try:
-        save_file(tensors, temporary, metadata)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        save_file(tensors, file, metadata)
+        file.chmod(0o644)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -9,10 +9,9 @@ sees faces alone, the second hair, clothes and backgrounds as well.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.metadata import distribution
 
 import dlib
 import numpy as np
@@ -196,11 +195,6 @@ def evaluate(generator: Generator, faces: Pictures, count: int = 1000) -> Evalua
 
 
 def _model(name: str) -> str:
-    """Path of a dlib model file that the package face_recognition_models carries.
-
-    The package itself is not imported: doing so needs pkg_resources, which is gone from setuptools.
-    """
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("The package face_recognition_models is not installed.")
-    return str(Path(spec.origin).parent / "models" / name)
+    """A dlib model file of face_recognition_models, which cannot be imported any more."""
+    package = "face_recognition_models"
+    return str(distribution(package).locate_file(f"{package}/models/{name}"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
+
+from stylegan.files import whole
 
 
 def save_sheet(images: Float[Tensor, "n 3 r r"], path: Path) -> None:
@@ -23,6 +24,5 @@ def save_sheet(images: Float[Tensor, "n 3 r r"], path: Path) -> None:
         row, column = divmod(index, columns)
         area = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
         sheet[area] = tile.permute(1, 2, 0)
-    temporary = path.with_name(path.name + ".part")
-    Image.fromarray(sheet.numpy()).save(temporary, "PNG")
-    os.replace(temporary, path)
+    with whole(path) as file:
+        Image.fromarray(sheet.numpy()).save(file, "PNG")

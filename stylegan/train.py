@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import pickle
 import time
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from stylegan.checkpoints import (
 )
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
+from stylegan.files import whole
 from stylegan.precision import multiplies_bfloat16
 from stylegan.projected import ProjectedJudge
 from stylegan.sheet import save_sheet
@@ -198,9 +198,8 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write the state and the averaged generator, each whole or not at all."""
-        temporary = folder / "state.pt.part"
-        torch.save(self.state(), temporary)
-        os.replace(temporary, folder / "state.pt")
+        with whole(folder / "state.pt") as file:
+            torch.save(self.state(), file)
         exported = copy.deepcopy(self.average)
         rng = torch.Generator(self.device).manual_seed(0)
         z = torch.randn(20_000, exported.z_dim, generator=rng, device=self.device)

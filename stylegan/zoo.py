@@ -16,6 +16,7 @@ from platformdirs import user_cache_dir
 
 from stylegan.checkpoints import CheckpointError, files_of, open_checkpoint
 from stylegan.download import DownloadError, download, held
+from stylegan.files import whole
 from stylegan.generator import Generator
 
 EMBEDDED = "faces"
@@ -253,10 +254,8 @@ def _expected(file: RemoteFile, path: Path) -> str | None:
 
 
 def _record(path: Path, sha256: str) -> None:
-    record = _record_of(path)
-    temporary = record.with_name(record.name + ".part")
-    temporary.write_text(f"{sha256}  {path.name}\n")
-    os.replace(temporary, record)
+    with whole(_record_of(path)) as file:
+        file.write_text(f"{sha256}  {path.name}\n")
 
 
 def _record_of(path: Path) -> Path:

@@ -11,6 +11,11 @@ from pulse.upscale import Upscaler
 from stylegan import Generator
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 
+# Tests run in several processes (pyproject.toml), so each of them, and each command that it starts,
+# computes in one thread; more would wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

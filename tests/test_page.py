@@ -4,10 +4,12 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -389,3 +391,30 @@ def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_
     big = {"files": ("big.png", b"0" * 3_000_000)}
     answer = requests.post(f"{server[0]}/gradio_api/upload", files=big, timeout=PATIENCE)
     assert answer.status_code == 413
+
+
+@pytest.mark.slow
+def test_what_gradio_s_hosts_set_is_honoured_and_options_win(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hosted = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
+    environment = {**os.environ, **hosted, "GRADIO_ROOT_PATH": "/faces"}
+    command = [sys.executable, "app.py", "--generator", str(tiny_file), "--no-fetch"]
+    for options, expected in (([], True), (["--port", "0"], False)):
+        process = subprocess.Popen(
+            [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+            assert found, line
+            assert (int(found[1]) == port) == expected
+            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/config", timeout=30) as page:
+                assert json.loads(page.read())["root"].endswith("/faces")
+        finally:
+            process.terminate()
+            process.communicate(timeout=PATIENCE)

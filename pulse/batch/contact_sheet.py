@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, Template
 
 from pulse.batch.manifest import Entry
 from pulse.batch.storage import Folder
@@ -20,44 +23,6 @@ WORDS = {
     "error": "error",
 }
 
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>PULSE: imaginary faces</title>
-<style>
-body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5em; color: #222; background: #fafafa }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(17em, 1fr)); gap: 1em }
-figure { margin: 0; padding: .7em; background: #fff; border: 1px solid #ddd; border-radius: 6px;
-  border-top: 4px solid #b58900 }
-figure.found { border-top-color: #2a8a3c }
-figure.error { border-top-color: #c0392b }
-figure div { display: flex; flex-wrap: wrap; gap: 4px }
-img { width: 4.9em; height: 4.9em; object-fit: cover; background: #eee }
-img.input { image-rendering: pixelated; outline: 2px solid #888; outline-offset: -2px }
-figcaption { overflow-wrap: anywhere; margin-top: .4em }
-small { color: #666 }
-nav { margin: 1em 0 }
-label, nav a { margin-right: 1em }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #181818 } figure { background: #222; border-color: #444 }
-  small { color: #999 } a { color: #8ab4f8 } }
-</style></head><body>
-<h1>Imaginary faces</h1>
-"""
-FILTER = """<nav id="show"></nav>
-<script>
-const kinds = {"all": "all", "found": "found", "missed": "not found", "error": "errors"};
-for (const kind in kinds) {
-  const label = document.createElement("label"), choice = document.createElement("input");
-  choice.type = "radio"; choice.name = "kind"; choice.checked = kind === "all";
-  choice.onchange = () => document.querySelectorAll("figure").forEach(
-    figure => figure.hidden = kind !== "all" && figure.className !== kind);
-  label.append(choice, " " + kinds[kind]);
-  document.getElementById("show").append(label);
-}
-</script>
-"""
-
 
 def write_sheet(folder: Folder, entries: Iterable[Entry], count: int, summary: str) -> int:
     """Write `index.html`, and `index-2.html` and so on where there are many faces.
@@ -70,7 +35,7 @@ def write_sheet(folder: Folder, entries: Iterable[Entry], count: int, summary: s
         How many pages there are. Those of an earlier, larger batch are removed.
     """
     pages = max(1, -(-count // FACES))
-    figures: list[str] = []
+    figures: list[dict[str, Any]] = []
     page = 0
     for entry in entries:
         figures.append(_figure(entry))
@@ -93,44 +58,44 @@ def _name(page: int) -> str:
     return "index.html" if page == 1 else f"index-{page}.html"
 
 
-def _page(figures: list[str], page: int, pages: int, summary: str) -> bytes:
-    links = ""
-    if pages > 1:
-        near = [n for n in range(1, pages + 1) if n in (1, pages) or abs(n - page) <= 5]
-        shown = (f"<b>{n}</b> " if n == page else f'<a href="{_name(n)}">{n}</a>' for n in near)
-        links = f"<nav>Page {' '.join(shown)}</nav>"
-    top = f"<p>{html.escape(NOTICE)}</p><p>{html.escape(summary)}</p>"
-    body = "\n".join(figures)
-    text = f"{HEAD}{top}\n{FILTER}{links}\n<main>\n{body}\n</main>\n{links}</body></html>\n"
+def _page(figures: list[dict[str, Any]], page: int, pages: int, summary: str) -> bytes:
+    near = [n for n in range(1, pages + 1) if n in (1, pages) or abs(n - page) <= 5]
+    text = _template().render(
+        notice=NOTICE, summary=summary, entries=figures, page=page, pages=pages, near=near
+    )
     return text.encode()
 
 
-def _figure(entry: Entry) -> str:
-    """One face: its input, its candidates, and what is known of them."""
-    kind = "error" if entry.failed else "found" if entry.status == "found" else "missed"
+@cache
+def _template() -> Template:
+    environment = Environment(loader=PackageLoader("pulse.batch", ""), autoescape=True)
+    environment.filters["name"] = _name
+    return environment.get_template("contact_sheet.html")
+
+
+def _figure(entry: Entry) -> dict[str, Any]:
+    """One face as the page shows it: its input, its candidates, and what is known of them."""
     face = f", face {entry.face}" if entry.faces > 1 and entry.face is not None else ""
-    caption = f"{_text(entry.input)}{face}<br><small>{WORDS.get(entry.status, '')}"
+    words = WORDS.get(entry.status, "")
     if entry.failed:
-        caption += f": {_text(entry.reason or '')}"
+        words += f": {_text(entry.reason or '')}"
     errors = [error for error in entry.mse if error is not None]
     if errors:
-        caption += f", best mse {min(errors):.2e}"
-    pictures = ""
+        words += f", best mse {min(errors):.2e}"
+    folder, pictures = None, []
     if entry.folder is not None:
-        link = _link(entry.folder)
-        caption += f' <a href="{link}/comparison.png">compare</a>'
+        folder = _link(entry.folder)
         names = ["input.png", *(name for name in entry.files if name.startswith("candidate-"))]
-        for name in names:
-            like = ' class="input" alt="what was matched"'
-            like = like if name == "input.png" else ' alt="imaginary face"'
-            pictures += (
-                f'<a href="{link}/{_link(name)}"><img{like} loading="lazy" '
-                f'src="{link}/{_link(name)}"></a>'
-            )
-    return (
-        f'<figure class="{kind}"><div>{pictures}</div>'
-        f"<figcaption>{caption}</small></figcaption></figure>"
-    )
+        pictures = [
+            {"link": f"{folder}/{_link(name)}", "input": name == "input.png"} for name in names
+        ]
+    return {
+        "kind": "error" if entry.failed else "found" if entry.status == "found" else "missed",
+        "title": f"{_text(entry.input)}{face}",
+        "words": words,
+        "folder": folder,
+        "pictures": pictures,
+    }
 
 
 def _link(name: str) -> str:
@@ -139,4 +104,4 @@ def _link(name: str) -> str:
 
 def _text(text: str) -> str:
     """Text for the page, whatever bytes a file's name holds."""
-    return html.escape(os.fsencode(text).decode(errors="replace"))
+    return os.fsencode(text).decode(errors="replace")

@@ -137,7 +137,7 @@ def _show(shown: Display, batch: Batch, inputs: int) -> None:
         inputs: how many pictures there are; each counts as one face until more are found in it.
     """
     count, summary = inputs, batch.summary
-    shown.bar("", 0, count, "faces, getting ready")
+    shown.bar("", 0, count, "getting ready")
     for outcome in batch:
         summary = batch.summary
         count += (outcome.entry.face or 0) > 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from scipy.fft import dct
 from torch import Tensor
 
 # ITU-T T.81, tables K.1 and K.2: steps of the DCT coefficients at quality 50.
@@ -51,9 +51,7 @@ class Jpeg:
         self.luma, self.chroma = tables.clamp(1, 255).double()
         self.ycbcr = torch.tensor(YCBCR, dtype=torch.float64)
         self.rgb = torch.linalg.inv(self.ycbcr)
-        k = torch.arange(8, dtype=torch.float64)
-        self.dct = (torch.pi / 8 * (k + 0.5) * k[:, None]).cos() / 2
-        self.dct[0] /= math.sqrt(2)
+        self.dct = torch.from_numpy(dct(np.eye(8), axis=0, norm="ortho"))
 
     def __call__(self, image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
         """A picture of any size in [0, 1], in its own coordinates: blocks begin at the top left."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
 import warnings
@@ -16,6 +15,8 @@ import torch
 from jaxtyping import Float
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
+
+from stylegan.files import whole
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded: they would not fit beside a search."""
@@ -198,7 +199,6 @@ def to_png(image: Image.Image) -> bytes:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, then renamed."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    """Write a file whole or not at all."""
+    with whole(path) as file:
+        file.write_bytes(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -11,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stylegan import home
+from stylegan import Generator, home
+from stylegan.files import whole
 
 
 def kept(
@@ -29,9 +29,13 @@ def kept(
         tensors = load_file(path)
     except (OSError, SafetensorError):  # Not there, or damaged.
         tensors = make()
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
         with suppress(OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, temporary)
-            os.replace(temporary, path)
+            with whole(path) as file:
+                save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, file)
     return {key: value.to(device) for key, value in tensors.items()}
+
+
+def precision_of(generator: Generator) -> str:
+    """Type of the generator's larger feature maps, on which what is worked out depends."""
+    return str(generator.precision).removeprefix("torch.")

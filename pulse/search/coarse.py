@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse.imaging.degrade import Bicubic
-from pulse.search.cache import kept
+from pulse.search.cache import kept, precision_of
 from pulse.search.latent import LatentPrior
 from pulse.search.memory import in_chunks
 from stylegan import Generator, Noise
@@ -90,7 +90,9 @@ class Coarse:
             }
 
         name = "-".join(map(str, sizes))
-        tensors = kept(f"coarse/{sha256}-{name}", VERSION, make, generator.device)
+        tensors = kept(
+            f"coarse/{sha256}-{name}-{precision_of(generator)}", VERSION, make, generator.device
+        )
         return [cls(size, tensors[f"weight.{size}"], tensors[f"bias.{size}"]) for size in sizes]
 
 

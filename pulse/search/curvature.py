@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse.imaging.degrade import Bicubic, Degradation
-from pulse.search.cache import kept
+from pulse.search.cache import kept, precision_of
 from pulse.search.latent import LatentPrior
 from pulse.search.memory import in_chunks
 from stylegan import Generator
@@ -93,7 +93,9 @@ class Curvature:
                 "pictures": fitted.pictures.half(),
             }
 
-        tensors = kept(f"curvature/{sha256}", VERSION, make, generator.device)
+        tensors = kept(
+            f"curvature/{sha256}-{precision_of(generator)}", VERSION, make, generator.device
+        )
         return cls(tensors["latent"], tensors["noise"], tensors["pictures"].float())
 
     def scale(self) -> tuple[Float[Tensor, "L w_dim"], Float[Tensor, " N"]]:

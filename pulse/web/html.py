@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
-from html import escape
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import Environment, PackageLoader
 from PIL import Image
 from torch import Tensor
 
@@ -24,10 +25,6 @@ from pulse.web.updates import Opening, Preparing, Searching, Waiting
 THUMBNAIL = 256
 """Side in pixels of the candidates in the gallery, at most."""
 LARGE = 1024
-CAUTION = (
-    "<b>These people do not exist.</b> This page cannot tell who someone is; what it draws is "
-    "shaped by the pictures that its generator was trained on."
-)
 
 
 def label(error: float, tolerance: float) -> str:
@@ -43,38 +40,31 @@ def order(state: State) -> list[int]:
     return sorted(range(len(errors)), key=errors.__getitem__)
 
 
+@cache
+def _parts() -> Any:
+    """The macros of `parts.html`, which escape what they are given."""
+    environment = Environment(loader=PackageLoader("pulse.web", ""), autoescape=True)
+    return environment.get_template("parts.html").module
+
+
 def caution() -> str:
-    return f'<p class="caution" role="note">{CAUTION}</p>'
+    return str(_parts().caution())
 
 
 def explanation() -> str:
     """What stands where the faces will be."""
-    return """<ol class="steps">
-<li><b>Give it a picture</b> of a face: tiny, blurred, pixelated, or any photo, which is made tiny
-first.</li>
-<li><b>It searches</b> among all the faces that its generator can draw for some that look just
-like that when they are made as tiny.</li>
-<li><b>You see several</b>, because very many faces do: each is one that could have been, and none
-is the true one.</li>
-</ol>"""
+    return str(_parts().explanation())
 
 
 def message(text: str) -> str:
     """Something that went wrong, in a sentence."""
-    return f'<p class="message" role="alert">{escape(text)}</p>' if text else ""
+    return str(_parts().message(text)) if text else ""
 
 
 def status(text: str, share: float | None = None) -> str:
     """What is going on, with a bar if it is known how far it is."""
-    bar = ""
-    if share is not None:
-        percent = round(100 * min(max(share, 0.0), 1.0))
-        bar = (
-            f'<div class="bar" role="progressbar" aria-label="Progress of the search" '
-            f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
-            f'<div style="width:{percent}%"></div></div>'
-        )
-    return f'<div class="status"><p role="status" aria-live="polite">{escape(text)}</p>{bar}</div>'
+    percent = None if share is None else round(100 * min(max(share, 0.0), 1.0))
+    return str(_parts().status(text, percent))
 
 
 def progress(update: Waiting | Opening | Preparing | Searching) -> str:
@@ -127,77 +117,45 @@ def _duration(seconds: float) -> str:
 
 def gallery(state: State, tolerance: float, over: bool = False) -> str:
     """The candidates, with error and label; in the end best first and to choose from."""
-    cards = []
-    for place, index in enumerate(order(state) if over else range(len(state.best))):
-        error = state.best[index].item()
-        text = label(error, tolerance)
-        source = synthetic(state.images[index], THUMBNAIL)
-        body = (
-            f'<img src="{source}" alt="Imaginary face {place + 1}">'
-            f'<span class="label {text.split()[0]}">{text}</span>'
-            f'<span class="error">error {_error(error)}</span>'
-        )
-        if over:
-            cards.append(_choice(index, body, f"Face {place + 1}, {text}", place == 0))
-        else:
-            cards.append(f'<li><div class="card">{body}</div></li>')
-    name = "The faces, best match first" if over else "The faces as they are now"
-    return f'<ul class="gallery" aria-label="{name}">{"".join(cards)}</ul>'
+    cards = [
+        {
+            "index": index,
+            "place": place + 1,
+            "source": synthetic(state.images[index], THUMBNAIL),
+            "label": label(state.best[index].item(), tolerance),
+            "error": _error(state.best[index].item()),
+        }
+        for place, index in enumerate(order(state) if over else range(len(state.best)))
+    ]
+    return str(_parts().gallery(cards, over))
 
 
 def choices(pictures: Sequence[tuple[Image.Image, str]], chosen: int | None, name: str) -> str:
     """Pictures to choose from, each with its caption."""
-    cards = []
-    for index, (image, caption) in enumerate(pictures):
-        body = f'<img src="{_plain(image)}" alt=""><span>{escape(caption)}</span>'
-        cards.append(_choice(index, body, caption, index == chosen))
-    return f'<ul class="choices" aria-label="{escape(name)}">{"".join(cards)}</ul>'
-
-
-def _choice(index: int, body: str, name: str, chosen: bool) -> str:
-    return (
-        f'<li><button type="button" class="card" data-choice="{index}" '
-        f'aria-pressed="{str(chosen).lower()}" aria-label="{escape(name)}">{body}</button></li>'
-    )
+    shown = [(_plain(image), caption) for image, caption in pictures]
+    return str(_parts().choices(shown, chosen, name))
 
 
 def matched(face: LRFace) -> str:
     """The small picture that is matched, enlarged in blocks, and what was done to get it."""
-    size = face.low.shape[-1]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in face.notes)
-    return (
-        f'<figure class="matched"><img class="blocks" src="{_low(face.low)}" '
-        f'alt="The picture that will be matched, {size} by {size} pixels">'
-        f"<figcaption>What will be matched: {size}x{size} pixels.</figcaption></figure>"
-        f'<ul class="notes">{notes}</ul>'
-    )
+    return str(_parts().matched(_low(face.low), face.low.shape[-1], face.notes))
 
 
 def detail(result: Result, index: int) -> str:
     """One candidate: a slider between it and the input, and both as small pictures."""
-    state = result.state
-    error = state.best[index].item()
-    text = label(error, result.tolerance)
-    size = result.face.low.shape[-1]
-    seed = result.config.seed + index
-    low = _low(result.face.low)
-    return f"""<section class="detail" aria-label="The chosen face">
-<h3>The chosen face <span class="label {text.split()[0]}">{text}</span></h3>
-<div class="sides"><div class="compare">
-<img class="blocks" src="{low}" alt="The input, {size} by {size} pixels">
-<img class="after" src="{synthetic(state.images[index], LARGE)}" alt="The imaginary face">
-<span class="edge" aria-hidden="true"></span>
-<input type="range" min="0" max="100" value="50"
- aria-label="Slide between the input and the imaginary face">
-</div>
-<div class="pair">
-<figure><img class="blocks" src="{low}" alt="The input"><figcaption>the input</figcaption></figure>
-<figure><img class="blocks" src="{_low(state.low[index])}" alt="The face, downscaled">
-<figcaption>the same face, downscaled</figcaption></figure>
-</div></div>
-<p class="facts">Error {_error(error)}; a match has at most {result.tolerance:g}.
-Seed {seed}, met at step {int(state.best_step[index])}.</p>
-</section>"""
+    state, error = result.state, result.state.best[index].item()
+    face = {
+        "label": label(error, result.tolerance),
+        "error": _error(error),
+        "tolerance": f"{result.tolerance:g}",
+        "size": result.face.low.shape[-1],
+        "seed": result.config.seed + index,
+        "step": int(state.best_step[index]),
+        "input": _low(result.face.low),
+        "source": synthetic(state.images[index], LARGE),
+        "low": _low(state.low[index]),
+    }
+    return str(_parts().detail(face))
 
 
 def photo(file: Path) -> str:
@@ -206,11 +164,7 @@ def photo(file: Path) -> str:
         picture = image.convert("RGB")
     picture.thumbnail((LARGE, LARGE))
     data = encode(picture, "webp", {"Description": PASTED, "Synthetic": "yes"}, COMPOSITE)
-    return (
-        f'<figure class="photo"><img src="{_uri(data, "image/webp")}" '
-        'alt="Your photo with the imaginary face in it">'
-        "<figcaption>Your photo with an imaginary face in it.</figcaption></figure>"
-    )
+    return str(_parts().photo(_uri(data, "image/webp")))
 
 
 def synthetic(image: Tensor, size: int) -> str:

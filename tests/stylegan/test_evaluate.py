@@ -47,11 +47,11 @@ def test_kernel_distance_is_the_unbiased_estimate() -> None:
 
 def test_distances_are_told_for_natural_pictures_apart() -> None:
     generator = stylegan.load(stylegan.EMBEDDED)
-    own = torch.stack(list(samples(generator, 36, seed=1)))
+    own = torch.stack(list(samples(generator, 20, seed=1)))
     grey = own.float().mean((1, 2, 3), keepdim=True).expand_as(own).to(torch.uint8)
-    natural = torch.arange(36) < 18
-    faces = Pictures(torch.where(natural[:, None, None, None], own, grey), torch.ones(36), natural)
-    result = evaluate(generator, faces, 18)
+    natural = torch.arange(20) < 10
+    faces = Pictures(torch.where(natural[:, None, None, None], own, grey), torch.ones(20), natural)
+    result = evaluate(generator, faces, 10)
     assert result.natural is not None
     assert result.other is not None
     assert result.natural.kernel < 0.5 * result.distances.kernel

@@ -48,15 +48,18 @@ def test_names_and_reasons_cannot_break_it(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     odd = "x/a b\"'<script>&#?%20ü\udcff"
     with folder.owned():
+        trap = "<img src=x onerror=alert(1)>.png"
         entries = [entry(odd), entry("b", "not_converged"), entry("c", "error", "<b>bad</b>")]
-        write_sheet(folder, entries, 3, "One & all.")
+        entries.append(entry(trap, "error", "It is no picture."))
+        write_sheet(folder, entries, 4, "One & all.")
     text = (tmp_path / "index.html").read_text()
     page = Page(text)
-    assert page.figures == ["found", "missed", "error"]
+    assert page.figures == ["found", "missed", "error", "error"]
     assert page.pictures[1] == f"{odd[:-1]}\ufffd/candidate-00.png"
     assert len(page.pictures) == 6
     assert len(re.findall("<script>", text)) == 1
     assert "&lt;b&gt;bad&lt;/b&gt;" in text
+    assert "&lt;img src=x onerror=alert(1)&gt;.png" in text
     assert "best mse 1.00e-03" in text
     assert "imaginary person" in text
     assert "http" not in text

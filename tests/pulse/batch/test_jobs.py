@@ -106,7 +106,7 @@ def test_the_output_mirrors_the_input(upscaler: Upscaler, tmp_path: Path) -> Non
     page = (output / "index.html").read_text()
     assert page.count("<figure") == 4
     assert 'src="x/y/%C3%BC%27%22/candidate-01.png"' in page
-    assert "x/y/ü&#x27;&quot;.png" in page
+    assert "x/y/ü&#39;&#34;.png" in page
 
 
 def test_what_is_complete_is_not_done_again(upscaler: Upscaler, tmp_path: Path) -> None:

@@ -233,3 +233,17 @@ def test_a_million_orders_are_not_taken_ahead() -> None:
     foreman = Foreman(ray, ray.hire, 3, 4)
     for done, _ in enumerate(foreman.work([next(source)], source)):
         assert taken - done <= 3 * 4
+
+
+@pytest.mark.slow
+def test_workers_compute_in_the_precision_that_is_asked_for(folder: Path) -> None:
+    """And what was made in another is not taken for the same."""
+    arguments = ["in/x0", "out", *OPTIONS, "--steps", "1", "--precision"]
+    for engine, precision in ((RAY, "bfloat16"), (RAY, "float32"), ([], "bfloat16")):
+        process = begin(*arguments, precision, *engine, cwd=folder)
+        output, said = process.communicate(timeout=120)
+        assert "8 pictures, 8 faces: 0 found" in output, said
+        records = [json.loads(path.read_text()) for path in (folder / "out").glob("*/result.json")]
+        assert [record["config"]["precision"] for record in records] == [precision] * 8
+    again = begin(*arguments, "bfloat16", *RAY, cwd=folder)
+    assert "8 of them done before" in again.communicate(timeout=120)[0]

