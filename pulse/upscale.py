@@ -296,16 +296,16 @@ class Upscaler:
             for one in self._coarse[key]
         ]
 
-    def _operator(self, degrade: DegradeConfig, high: int, low: int) -> Degradation:
-        """What turns `high` pixels into `low`, built once for all faces of a kind.
+    def _operator(self, degrade: DegradeConfig, hr_size: int, lr_size: int) -> Degradation:
+        """What turns `hr_size` pixels into `lr_size`, built once for all faces of a kind.
 
         A mask is read anew each time, since its file may have changed.
         """
         if degrade.mask is not None:
-            return degrade.operator(high, low)
-        key = (degrade, high, low)
+            return degrade.operator(hr_size, lr_size)
+        key = (degrade, hr_size, lr_size)
         if key not in self._operators:
-            self._operators[key] = degrade.operator(high, low)
+            self._operators[key] = degrade.operator(hr_size, lr_size)
         while len(self._operators) > OPERATORS:
             self._operators.popitem(last=False)
         return self._operators[key]

@@ -53,9 +53,9 @@ class Bicubic(Separable):
     the outermost two rows and columns differ by that, all others agree.
     """
 
-    def __init__(self, high: int, low: int) -> None:
-        """From `high` x `high` to `low` x `low` pixels; low <= high."""
-        x = _distances(high, low).abs()
+    def __init__(self, hr_size: int, lr_size: int) -> None:
+        """From `hr_size` x `hr_size` to `lr_size` x `lr_size` pixels; lr_size <= hr_size."""
+        x = _distances(hr_size, lr_size).abs()
         # Keys 1981, equation 15 (a = -1/2).
         inner = 1.5 * x**3 - 2.5 * x**2 + 1
         outer = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -68,9 +68,9 @@ class Box(Separable):
     Where the factor is not whole, a pixel belongs to the block that its centre is in.
     """
 
-    def __init__(self, high: int, low: int) -> None:
-        """From `high` x `high` to `low` x `low` pixels; low <= high."""
-        x = _distances(high, low).round(decimals=9)
+    def __init__(self, hr_size: int, lr_size: int) -> None:
+        """From `hr_size` x `hr_size` to `lr_size` x `lr_size` pixels; lr_size <= hr_size."""
+        x = _distances(hr_size, lr_size).round(decimals=9)
         super().__init__(_means(((x > -0.5) & (x <= 0.5)).double()))
 
 
@@ -82,13 +82,13 @@ class Blur(Separable):
         super().__init__(_means((-0.5 * (_distances(size, size) / sigma) ** 2).exp()))
 
 
-def _distances(high: int, low: int) -> Float[Tensor, "l h"]:
+def _distances(hr_size: int, lr_size: int) -> Float[Tensor, "l h"]:
     """From the centre of each LR pixel to that of each HR pixel on one axis, in LR pixels."""
-    if not 1 <= low <= high:
-        raise ValueError(f"Cannot downscale {high} pixels to {low}.")
-    factor = high / low
-    centres = (torch.arange(low, dtype=torch.float64)[:, None] + 0.5) * factor
-    pixels = torch.arange(high, dtype=torch.float64)[None] + 0.5
+    if not 1 <= lr_size <= hr_size:
+        raise ValueError(f"Cannot downscale {hr_size} pixels to {lr_size}.")
+    factor = hr_size / lr_size
+    centres = (torch.arange(lr_size, dtype=torch.float64)[:, None] + 0.5) * factor
+    pixels = torch.arange(hr_size, dtype=torch.float64)[None] + 0.5
     return (pixels - centres) / factor
 
 
@@ -237,19 +237,19 @@ class DegradeConfig:
         ]
         return ",".join(filter(None, parts))
 
-    def operator(self, high: int, low: int) -> Callable[[Tensor], Tensor]:
-        """The degradation of pictures in [0, 1], [*b, 3, high, high] -> [*b, 3, low, low].
+    def operator(self, hr_size: int, lr_size: int) -> Callable[[Tensor], Tensor]:
+        """The degradation of pictures in [0, 1], [*b, 3, h, h] -> [*b, 3, l, l].
 
         Raises:
             InputError: the mask cannot be used.
         """
-        operators: list[Callable[[Tensor], Tensor]] = [self._down(high, low)]
+        operators: list[Callable[[Tensor], Tensor]] = [self._down(hr_size, lr_size)]
         if self.grey:
             operators.append(Grey())
         if self.jpeg is not None:
             operators.append(Jpeg(self.jpeg))
         if self.mask is not None:
-            operators.append(Mask(read_mask(self.mask, low)))
+            operators.append(Mask(read_mask(self.mask, lr_size)))
 
         def degrade(image: Tensor) -> Tensor:
             for operator in operators:
@@ -258,8 +258,8 @@ class DegradeConfig:
 
         return degrade
 
-    def inverse(self, high: int, low: int) -> Callable[[Tensor], Tensor] | None:
-        """About the pseudo-inverse of the degradation, [*b, 3, low, low] -> [*b, 3, high, high].
+    def inverse(self, hr_size: int, lr_size: int) -> Callable[[Tensor], Tensor] | None:
+        """About the pseudo-inverse of the degradation, [*b, 3, l, l] -> [*b, 3, h, h].
 
         What blur left less than a tenth of is not brought back, since its errors would come back
         ten times as strong; a luma is given to all three colours alike. None where nothing linear
@@ -267,13 +267,15 @@ class DegradeConfig:
         """
         if self.jpeg is not None or self.noise:
             return None
-        matrix = torch.linalg.pinv(self._down(high, low).matrix, rtol=BLURRED)
+        matrix = torch.linalg.pinv(self._down(hr_size, lr_size).matrix, rtol=BLURRED)
         return Separable(matrix)
 
-    def _down(self, high: int, low: int) -> Separable:
-        down: Separable = Box(high, low) if self.resampling == "box" else Bicubic(high, low)
+    def _down(self, hr_size: int, lr_size: int) -> Separable:
+        down: Separable = (
+            Box(hr_size, lr_size) if self.resampling == "box" else Bicubic(hr_size, lr_size)
+        )
         return (
-            Separable(down.matrix @ Blur(high, self.blur * high / low).matrix)
+            Separable(down.matrix @ Blur(hr_size, self.blur * hr_size / lr_size).matrix)
             if self.blur
             else down
         )

@@ -96,10 +96,10 @@ class Coarse:
         return [cls(size, tensors[f"weight.{size}"], tensors[f"bias.{size}"]) for size in sizes]
 
 
-def useful_sizes(generator: Generator, low: int) -> list[int]:
-    """Sides of feature maps that tell enough of an LR picture of `low` pixels: 2 to 4 times it."""
+def useful_sizes(generator: Generator, lr_size: int) -> list[int]:
+    """Sides of feature maps that tell enough of a small picture: two to four times its own."""
     sides = (side for side in generator.feature_sizes if side < generator.resolution)
-    return [side for side in sides if 2 * low <= side <= 4 * low]
+    return [side for side in sides if 2 * lr_size <= side <= 4 * lr_size]
 
 
 def saves_steps(generator: Generator, size: int) -> bool:

@@ -33,12 +33,12 @@ from stylegan.stylegan2 import StyleGAN2
 SHORT = SearchConfig(steps=15, draws=8, goal=0.0)
 
 
-def face(generator: Generator, low: int, seed: int = 5) -> Tensor:
+def face(generator: Generator, size: int, seed: int = 5) -> Tensor:
     """The downscaled picture of a random latent."""
     rng = torch.Generator().manual_seed(seed)
     w = generator.mapping(torch.randn(1, generator.z_dim, generator=rng))
     image = generator.synthesis(w[:, None].expand(-1, generator.num_layers, -1))
-    return Bicubic(generator.resolution, low)((image[0].clamp(-1, 1) + 1) / 2)
+    return Bicubic(generator.resolution, size)((image[0].clamp(-1, 1) + 1) / 2)
 
 
 def last(*arguments: object) -> State:
@@ -229,10 +229,10 @@ def test_the_embedded_generator_finds_its_own_faces() -> None:
         assert ours.step <= paper.step
 
 
-def levels_of(generator: Generator, low: int, sizes: list[int]) -> list[Level]:
+def levels_of(generator: Generator, size: int, sizes: list[int]) -> list[Level]:
     prior = LatentPrior.fit(generator, 1000)
     maps = Coarse.fit(generator, prior, sizes)
-    return [Level(one, Bicubic(one.size, low)) for one in maps]
+    return [Level(one, Bicubic(one.size, size)) for one in maps]
 
 
 class Counting:
