@@ -1,7 +1,9 @@
-"""Keep freed memory for the next tensor."""
+"""Keep freed memory for the next tensor, and know when there is none left."""
 
 import ctypes
 import sys
+
+import torch
 
 # Parameters of glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -19,3 +21,10 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether it says that memory ran out: only CUDA has a class of its own for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error)

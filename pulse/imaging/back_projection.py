@@ -15,12 +15,13 @@ ROUNDS = 30
 
 @torch.no_grad()
 def back_project(
-    images: Float[Tensor, "b 3 h h"],
-    target: Float[Tensor, "... 3 l l"],
+    images: Float[Tensor, "b c h w"],
+    target: Float[Tensor, "... c l m"],
     degrade: Callable[[Tensor], Tensor],
     inverse: Callable[[Tensor], Tensor],
-) -> Float[Tensor, "b 3 h h"]:
-    """The pictures changed by as little as makes `degrade` give the target, up to 8-bit rounding.
+    levels: int = 255,
+) -> Float[Tensor, "b c h w"]:
+    """The pictures changed by as little as makes `degrade` give the target, up to rounding.
 
     x + A+ (y - A x), with A+ the pseudo-inverse of a linear degradation, is the point nearest to x
     that is consistent with y (Sønderby et al. 2017, equation 4). Colours have to stay in [0, 1] and
@@ -32,10 +33,11 @@ def back_project(
         target: NaN where it is ignored.
         degrade: linear, HR -> LR.
         inverse: LR -> HR, about its pseudo-inverse.
+        levels: what white is where the result is rounded to whole numbers; 255 is 8 bits.
     """
     least, largest = (images - MOST).clamp_min(0), (images + MOST).clamp_max(1)
     closer = images
     for _ in range(ROUNDS):
         lacking = (target - degrade(closer)).nan_to_num(0)
         closer = torch.minimum(torch.maximum(closer + inverse(lacking), least), largest)
-    return (closer * 255).round() / 255
+    return (closer * levels).round() / levels

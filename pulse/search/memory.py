@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from stylegan.memory import ran_out
+
 Result = TypeVar("Result")
 
 
@@ -30,7 +32,7 @@ def in_chunks(
         try:
             done.append(work(items[:size]))
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not ran_out(error):
                 raise
             if size == 1:
                 raise MemoryError("not even one picture fits into memory") from error
@@ -42,10 +44,3 @@ def in_chunks(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return done, size
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether it says that memory ran out: only CUDA has a class of its own for it."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "out of memory" in str(error)

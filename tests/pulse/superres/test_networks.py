@@ -1,0 +1,159 @@
+"""Each family against its paper's sizes, and what its layers promise."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pulse.superres.networks import (
+    Compact,
+    CompactConfig,
+    ConfigError,
+    MSRResNet,
+    MSRResNetConfig,
+    Network,
+    RRDBNet,
+    RRDBNetConfig,
+    SRResNet,
+    SRResNetConfig,
+    TransformNet,
+    TransformNetConfig,
+    UNet,
+    UNetConfig,
+)
+from pulse.superres.networks.parts import bicubic, conv, icnr_
+from pulse.superres.networks.srresnet import ARTICLE, PAPER
+from pulse.superres.weights import AnyNetwork, Config, build, lowered
+
+SMALL: tuple[Config, ...] = (
+    CompactConfig(3, 2, 8),
+    CompactConfig(2, 2, 8, inner=4),
+    MSRResNetConfig(4, 2, 8),
+    RRDBNetConfig(4, 1, 8, 4),
+    RRDBNetConfig(2, 1, 8, 4, unshuffle=2),
+    SRResNetConfig(4, 2, 8),
+    SRResNetConfig(3, 2, 8, batch_norm=True, skip=False, kernel=3),
+    SRResNetConfig(8, 2, 8, upsampling="bilinear", activation="leaky", skip=False, tanh=True),
+    TransformNetConfig(4, 2, 8),
+    UNetConfig(8, (8, 12)),
+    UNetConfig(1, (8, 12, 16), skip=False),
+)
+
+
+def parameters(network: AnyNetwork) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_sizes_are_those_of_the_papers() -> None:
+    # Ledig et al.: about 1.5 million. Convolutions 1,543,... with the norms' and the slopes'.
+    first, trunk, up, last = 64 * 3 * 81 + 64, 64 * 64 * 9 + 64, 256 * 64 * 9 + 256, 3 * 64 * 81 + 3
+    slopes, norms = 64 * (1 + 16 + 2), 128 * 33
+    expected = first + 33 * trunk + 2 * up + last + slopes + norms
+    assert parameters(SRResNet(PAPER)) == expected == 1_550_659
+    assert parameters(SRResNet(SRResNetConfig())) == expected - norms
+    # As their authors count: Wang et al.'s RRDBNet and the networks of Real-ESRGAN.
+    assert parameters(RRDBNet(RRDBNetConfig())) == 16_697_987
+    assert parameters(RRDBNet(RRDBNetConfig(blocks=6))) == 4_467_779
+    assert parameters(Compact(CompactConfig())) == 621_424
+    assert parameters(MSRResNet(MSRResNetConfig())) == 1_517_571
+
+
+@pytest.mark.parametrize("config", SMALL, ids=str)
+def test_every_network_is_called_alike(config: Config) -> None:
+    network = build(config)
+    assert isinstance(network, Network)
+    assert network.config == config
+    sr = network(torch.rand(2, 3, 7, 5))
+    assert sr.shape == (2, 3, 7 * config.scale, 5 * config.scale)
+    assert sr.dtype == torch.float32
+    sr.mean().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("config", SMALL, ids=str)
+def test_frozen_gives_what_training_has(config: Config) -> None:
+    network, lr = build(config).eval(), torch.rand(2, 3, 7, 5)
+    expected = network(lr)
+    frozen = lowered(network.requires_grad_(False), torch.float32)
+    assert torch.allclose(frozen(lr), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", SMALL, ids=str)
+def test_half_precision_keeps_the_picture(config: Config) -> None:
+    network, lr = build(config).eval().requires_grad_(False), torch.rand(1, 3, 8, 8)
+    expected = network(lr)
+    lowered(network, torch.bfloat16)
+    spread = expected.std()
+    assert (network(lr) - expected).abs().mean() < 0.02 * spread
+
+
+@pytest.mark.parametrize("config", SMALL, ids=str)
+def test_nothing_is_reached_beyond_the_reach(config: Config) -> None:
+    """A pixel of the small picture changes no result that is farther away than `reach`."""
+    network = build(config).eval().requires_grad_(False)
+    middle = network.reach + network.grid
+    side = 2 * middle + 1
+    lr = torch.rand(1, 3, side, side)
+    before = network(lr)
+    lr[..., middle, middle] += 1
+    changed = (network(lr) - before).abs().amax((0, 1)) > 1e-6
+    rows = changed.any(1).nonzero()
+    assert rows.min() >= (middle - network.reach) * network.scale
+    assert rows.max() < (middle + network.reach + 1) * network.scale
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_icnr_begins_as_nearest_neighbour_upscaling(factor: int) -> None:
+    layer = icnr_(conv(5, 4 * factor**2), factor)
+    made = F.pixel_shuffle(layer(torch.randn(1, 5, 6, 6)), factor)
+    assert torch.equal(made, F.interpolate(made[..., ::factor, ::factor], scale_factor=factor))
+    assert made.std() > 0.1
+
+
+def test_skip_begins_with_the_upscaled_input() -> None:
+    network, lr = Compact(CompactConfig(4, 2, 8)), torch.rand(1, 3, 6, 6)
+    torch.nn.init.zeros_(network.last.weight)
+    expected = F.interpolate(lr, scale_factor=4.0, mode="nearest")
+    assert torch.equal(network(lr), expected)
+    unet = UNet(UNetConfig(4, (8, 12)))
+    torch.nn.init.zeros_(unet.last.weight)
+    torch.nn.init.zeros_(unet.last.bias)  # type: ignore[arg-type]
+    assert torch.equal(unet(lr), bicubic(lr, 4))
+
+
+def test_bicubic_is_pillows() -> None:
+    import numpy as np
+    from PIL import Image
+
+    plane = torch.rand(9, 7)
+    expected = Image.fromarray(plane.numpy()).resize((28, 36), Image.Resampling.BICUBIC)
+    made = bicubic(plane[None, None], 4)[0, 0]
+    assert np.abs(made.numpy() - np.array(expected)).max() < 1e-5
+
+
+def test_tanh_stays_in_range() -> None:
+    for network in (TransformNet(TransformNetConfig(2, 1, 8)), SRResNet(ARTICLE)):
+        sr = network(torch.rand(1, 3, 6, 6) * 100)
+        assert sr.min() >= 0
+        assert sr.max() <= 1
+
+
+def test_the_articles_network_has_no_shuffle() -> None:
+    kinds = {type(module).__name__ for module in SRResNet(ARTICLE).modules()}
+    assert {"Upsample", "LeakyReLU", "BatchNorm2d"} <= kinds
+    assert not {"PixelShuffle", "PReLU"} & kinds
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SRResNetConfig(scale=5),
+        lambda: SRResNetConfig(tanh=True),
+        lambda: RRDBNetConfig(scale=3),
+        lambda: CompactConfig(scale=4, inner=2),
+        lambda: UNetConfig(channels=()),
+        lambda: TransformNetConfig(scale=0),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(make: type) -> None:
+    with pytest.raises(ConfigError):
+        make()
