@@ -38,7 +38,6 @@ from pulse.superres.networks import (
 )  # fmt: skip
 from stylegan.files import whole
 
-
 Config: TypeAlias = (
     CompactConfig
     | MSRResNetConfig
