@@ -231,9 +231,21 @@ def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
 
 
 def encode(
-    image: Image.Image, format: Format, facts: dict[str, str], source: str = SOURCE_TYPE
+    image: Image.Image,
+    format: Format,
+    facts: dict[str, str],
+    source: str = SOURCE_TYPE,
+    *,
+    exif: Image.Exif | None = None,
+    icc: bytes | None = None,
 ) -> bytes:
-    """A synthetic picture as a file: facts in PNG text (EXIF elsewhere), source type in XMP."""
+    """A synthetic picture as a file: facts in PNG text (EXIF elsewhere), source type in XMP.
+
+    Args:
+        facts: "Description" is a sentence or two, the others are short.
+        exif: of the picture that it was made from, to be kept; what it says goes before the facts.
+        icc: the colour profile that the numbers are meant by.
+    """
     line = "; ".join(f"{name}: {text}" for name, text in facts.items() if name != "Description")
     description = f"{facts['Description']} {line}"
     xmp = XMP.format(source=source, tool=escape(TOOL), description=escape(description))
@@ -243,15 +255,16 @@ def encode(
         for name, text in facts.items():
             info.add_text(name, text)
         info.add_itxt(XMP_KEY, xmp)
-        image.save(buffer, "PNG", pnginfo=info)
+        image.save(buffer, "PNG", pnginfo=info, icc_profile=icc, exif=exif or b"")
         return buffer.getvalue()
-    exif = Image.Exif()
-    exif[0x010E] = description  # ImageDescription
-    exif[0x0131] = TOOL  # Software
+    exif = Image.Exif() if exif is None else exif
+    exif.setdefault(0x010E, description)  # ImageDescription
+    exif.setdefault(0x0131, TOOL)  # Software
+    kept = {"quality": 95, "exif": exif, "icc_profile": icc, "xmp": xmp.encode()}
     if format == "jpg":
-        image.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif, xmp=xmp.encode())
+        image.save(buffer, "JPEG", subsampling=0, **kept)
     else:
-        image.save(buffer, "WEBP", quality=95, exif=exif, xmp=xmp.encode())
+        image.save(buffer, "WEBP", **kept)
     return buffer.getvalue()
 
 

@@ -19,7 +19,9 @@ def back_project(
     target: Float[Tensor, "... c l m"],
     degrade: Callable[[Tensor], Tensor],
     inverse: Callable[[Tensor], Tensor],
+    *,
     levels: int = 255,
+    most: float = MOST,
 ) -> Float[Tensor, "b c h w"]:
     """The pictures changed by as little as makes `degrade` give the target, up to rounding.
 
@@ -33,9 +35,10 @@ def back_project(
         target: NaN where it is ignored.
         degrade: linear, HR -> LR.
         inverse: LR -> HR, about its pseudo-inverse.
+        most: bound on the change of any value.
         levels: what white is where the result is rounded to whole numbers; 255 is 8 bits.
     """
-    least, largest = (images - MOST).clamp_min(0), (images + MOST).clamp_max(1)
+    least, largest = (images - most).clamp_min(0), (images + most).clamp_max(1)
     closer = images
     for _ in range(ROUNDS):
         lacking = (target - degrade(closer)).nan_to_num(0)

@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from stylegan.files import whole
@@ -22,6 +23,7 @@ MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded: they would not fit beside a search."""
 
 
+Taken = TypeVar("Taken")
 _SETTING = re.compile(r"\[\[([a-z_]+)\]\]")
 
 
@@ -47,7 +49,8 @@ class InputError(ValueError):
 # What Pillow raises over damaged files, depending on the format.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 
-# EXIF orientation (tag 0x0112) -> what makes it upright.
+_ORIENTATION = 0x0112  # EXIF.
+# Its values -> what makes it upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,6 +90,40 @@ def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) ->
         InputError: the file is missing, not a readable picture, or too large.
     """
     name = name or str(path)
+    _check(path, name)
+    return _read(path, name, most, _plain)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture with all that its file holds, as it is but for being upright.
+
+    Attributes:
+        image: of any of Pillow's modes.
+        format: Pillow's name of the file's format.
+        exif: without the orientation, which is applied; None where there is none.
+        icc: the colour profile that the numbers are meant by, if one is stored.
+        notes: what was left out, one sentence each.
+    """
+
+    image: Image.Image
+    format: str
+    exif: Image.Exif | None
+    icc: bytes | None
+    notes: tuple[str, ...] = ()
+
+
+def read_photo(path: Path, most: int = MAX_PIXELS) -> Photo:
+    """Read a picture file to work on it and write it again: nothing is converted.
+
+    Raises:
+        InputError: the file is missing, not a readable picture, or too large.
+    """
+    _check(path, str(path))
+    return _read(path, str(path), most, _photo)
+
+
+def _check(path: Path, name: str) -> None:
     try:
         folder, there = path.is_dir(), path.exists()
     except OSError as error:
@@ -95,7 +132,6 @@ def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) ->
         raise InputError(f"{name} is a folder; give a picture file.")
     if not there:
         raise InputError(f"{name} does not exist; check the name.")
-    return _read(path, name, most)
 
 
 def decode_picture(data: bytes, name: str = "The picture", most: int = MAX_PIXELS) -> Picture:
@@ -104,10 +140,12 @@ def decode_picture(data: bytes, name: str = "The picture", most: int = MAX_PIXEL
     Raises:
         InputError: they are not a readable picture, or it is too large.
     """
-    return _read(io.BytesIO(data), name, most)
+    return _read(io.BytesIO(data), name, most, _plain)
 
 
-def _read(source: Path | io.BytesIO, name: str, most: int) -> Picture:
+def _read(
+    source: Path | io.BytesIO, name: str, most: int, take: Callable[[Image.Image], Taken]
+) -> Taken:
     limit = f"at most {most / 1e6:.3g} megapixels can be read: shrink it."
     try:
         with warnings.catch_warnings():
@@ -116,7 +154,7 @@ def _read(source: Path | io.BytesIO, name: str, most: int) -> Picture:
             with Image.open(source) as image:
                 size = image.size
                 if size[0] * size[1] <= most:
-                    return _plain(image)
+                    return take(image)
     except Image.DecompressionBombError:
         raise InputError(f"{name} is too large; {limit}") from None
     except UnidentifiedImageError:
@@ -131,15 +169,9 @@ def _read(source: Path | io.BytesIO, name: str, most: int) -> Picture:
 
 
 def _plain(image: Image.Image) -> Picture:
-    notes: list[str] = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"It has {frames} frames; only the first is used.")
+    notes = _of_frames(image)
     profile = image.info.get("icc_profile")
-    image.load()
-    turn = UPRIGHT.get(_orientation(image))
-    if turn is not None:
-        image = image.transpose(turn)
+    image = _upright(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -161,9 +193,41 @@ def _plain(image: Image.Image) -> Picture:
     return Picture(image, tuple(notes))
 
 
+def _photo(image: Image.Image) -> Photo:
+    notes, format = _of_frames(image), image.format or ""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    if image.mode in ("RGB", "RGBA") and any("16" in str(tile.args) for tile in tiles):
+        notes.append("Its colours have 16 bits, of which 8 are read.")
+    icc = image.info.get("icc_profile")
+    try:
+        exif: Image.Exif | None = image.getexif()
+    except DAMAGE:
+        exif = None
+        notes.append("Its EXIF data are damaged and left out.")
+    upright = _upright(image)
+    if upright.mode in ("CMYK", "LAB", "YCbCr"):
+        # No format that is written holds these, and a profile is of its colours alone.
+        upright = (_to_srgb(upright, icc) if icc else upright).convert("RGB")
+        icc = None
+    if exif:
+        exif.pop(_ORIENTATION, None)
+    return Photo(upright, format, exif or None, icc, tuple(notes))
+
+
+def _of_frames(image: Image.Image) -> list[str]:
+    frames = getattr(image, "n_frames", 1)
+    return [f"It has {frames} frames; only the first is used."] if frames > 1 else []
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(0x0112, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except DAMAGE:
         return 1  # Damaged EXIF beside sound pixels: upright is the best guess.
 
