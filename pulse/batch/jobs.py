@@ -207,10 +207,10 @@ def run(
     settings: Settings | None = None,
     generator: str = EMBEDDED,
     device: str = "auto",
-    precision: Precision = "auto",
     recursive: bool = False,
     batch: int | None = None,
     force: bool = False,
+    precision: Precision = "auto",
 ) -> Iterator[Outcome]:
     """Work through a folder, pattern or list on this machine, as `pulse batch` does.
 
