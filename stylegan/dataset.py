@@ -59,16 +59,28 @@ class Pictures:
         return Pictures(self.pixels[index], self.weights[index], self.natural[index])
 
 
+@dataclass(frozen=True)
+class Listing:
+    """Pictures that are there, in their order, none of them opened yet.
+
+    Attributes:
+        names: file names below the folder, or in a zip file.
+        sources: where each lies.
+        weights, natural: [N] each, as in `Pictures`.
+    """
+
+    names: list[str]
+    sources: list[Path | zipfile.Path]
+    weights: Float[Tensor, " n"]
+    natural: Bool[Tensor, " n"]
+
+
 def load_pictures(
     folder: Path, resolution: int, held_out: int = 0, natural_share: float = NATURAL_SHARE
 ) -> tuple[Pictures, Pictures]:
     """Read all pictures below a folder, also inside its zip files, as squares of one size.
 
-    Where a table with columns `file` and `source` lies beside the zip files (as `train.csv`), its
-    order counts and its rarer sources are drawn more often than their number says: a source's share
-    goes with the square root of its size, and the same holds for groups inside a source, told by
-    the part of the column `original` before the last "__", digits aside. Then the sources in
-    `NATURAL`, if there are any, get at least `natural_share` of what is drawn.
+    Their order and weights are those of `list_pictures`.
 
     Args:
         folder: where to look, recursively.
@@ -79,31 +91,16 @@ def load_pictures(
     Returns:
         The pictures to train on, and those held out.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give one that holds pictures or zip files.")
-    strata = _strata(folder)
-    sources: dict[str, Path | zipfile.Path] = {}
-    for name, source in _files(folder):
-        if name in sources:
-            raise DataError(f"{sources[name]} and {source} have the same name; rename one.")
-        sources[name] = source
-    names = [name for name in strata if name in sources] or sorted(sources)
+    listing = list_pictures(folder, natural_share)
+    names, weights, natural = listing.names, listing.weights, listing.natural
     if len(names) <= held_out + 1:
         raise DataError(
             f"{folder} holds {len(names)} pictures; more than {held_out + 1} are needed."
         )
-
-    counts = Counter(strata.get(name, "") for name in names)
-    weights = torch.tensor([1 / math.sqrt(counts[strata.get(name, "")]) for name in names])
-    natural = torch.tensor([strata.get(name, "").partition("/")[0] in NATURAL for name in names])
-    share = float(weights[natural].sum() / weights.sum())
-    if 0 < share < natural_share and not natural.all():
-        weights[natural] *= natural_share / share
-        weights[~natural] *= (1 - natural_share) / (1 - share)
     pixels = torch.empty(len(names), 3, resolution, resolution, dtype=torch.uint8)
 
     def read(index: int) -> None:
-        pixels[index] = _decode(sources[names[index]], resolution)
+        pixels[index] = _decode(listing.sources[index], resolution)
 
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(read, range(len(names))):
@@ -114,6 +111,39 @@ def load_pictures(
         Pictures(pixels[first], weights[first], natural[first]),
         Pictures(pixels[rest], weights[rest], natural[rest]),
     )
+
+
+def list_pictures(folder: Path, natural_share: float = NATURAL_SHARE) -> Listing:
+    """All pictures below a folder, also inside its zip files; or those of one zip file.
+
+    Where a table with columns `file` and `source` lies beside the zip files (as `train.csv`), its
+    order counts and its rarer sources are drawn more often than their number says: a source's share
+    goes with the square root of its size, and the same holds for groups inside a source, told by
+    the part of the column `original` before the last "__", digits aside. Then the sources in
+    `NATURAL`, if there are any, get at least `natural_share` of what is drawn.
+
+    Raises:
+        DataError: there is no such folder, a zip file is none, or a name is there twice.
+    """
+    if not (folder.is_dir() or folder.suffix.lower() == ".zip"):
+        raise DataError(f"{folder} is not a folder; give one that holds pictures or zip files.")
+    strata = _strata(folder)
+    sources: dict[str, Path | zipfile.Path] = {}
+    for name, source in _files(folder):
+        if name in sources:
+            raise DataError(f"{sources[name]} and {source} have the same name; rename one.")
+        sources[name] = source
+    names = [name for name in strata if name in sources] or sorted(sources)
+    counts = Counter(strata.get(name, "") for name in names)
+    weights = torch.tensor([1 / math.sqrt(counts[strata.get(name, "")]) for name in names])
+    natural = torch.tensor(
+        [strata.get(name, "").partition("/")[0] in NATURAL for name in names], dtype=torch.bool
+    )
+    share = float(weights[natural].sum() / weights.sum()) if names else 0.0
+    if 0 < share < natural_share and not natural.all():
+        weights[natural] *= natural_share / share
+        weights[~natural] *= (1 - natural_share) / (1 - share)
+    return Listing(names, [sources[name] for name in names], weights, natural)
 
 
 def _strata(folder: Path) -> dict[str, str]:
@@ -131,7 +161,7 @@ def _strata(folder: Path) -> dict[str, str]:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path | zipfile.Path]]:
     """Name of each picture with where it lies, in the folder or in one of its zip files."""
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
         if path.suffix.lower() in SUFFIXES:
             yield path.relative_to(folder).as_posix(), path
         elif path.suffix.lower() == ".zip":

@@ -13,9 +13,13 @@ from torch import Tensor
 from stylegan.files import whole
 
 
-def save_sheet(images: Float[Tensor, "n 3 r r"], path: Path) -> None:
-    """Write pictures in [-1, 1] side by side, in as square a sheet as their number allows."""
-    columns = math.ceil(math.sqrt(len(images)))
+def save_sheet(images: Float[Tensor, "n 3 r r"], path: Path, columns: int | None = None) -> None:
+    """Write pictures in [-1, 1] side by side, row by row.
+
+    Args:
+        columns: in a row; None makes as square a sheet as their number allows.
+    """
+    columns = columns or math.ceil(math.sqrt(len(images)))
     pixels = (images.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
     side = images.shape[-1]
     rows = math.ceil(len(images) / columns)

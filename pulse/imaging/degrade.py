@@ -244,19 +244,36 @@ class DegradeConfig:
             InputError: the mask cannot be used.
         """
         operators: list[Callable[[Tensor], Tensor]] = [self._down(hr_size, lr_size)]
-        if self.grey:
-            operators.append(Grey())
-        if self.jpeg is not None:
-            operators.append(Jpeg(self.jpeg))
+        operators += self._on_lr()
         if self.mask is not None:
             operators.append(Mask(read_mask(self.mask, lr_size)))
+        return _chained(operators)
 
-        def degrade(image: Tensor) -> Tensor:
-            for operator in operators:
-                image = operator(image)
-            return image
+    def oblong(self, height: int, width: int, scale: int) -> Callable[[Tensor], Tensor]:
+        """That of pictures of any shape by a whole factor, [*b, 3, h*s, w*s] -> [*b, 3, h, w].
 
-        return degrade
+        Args:
+            height, width: of the LR picture.
+
+        Raises:
+            InputError: there is a mask, which lies on one square picture only.
+        """
+        if self.mask is not None:
+            raise InputError(
+                f"A mask belongs to one picture; leave it out of {setting('degrade')} here."
+            )
+        rows, columns = (self._down(side * scale, side).matrix for side in (height, width))
+
+        def shrink(image: Tensor) -> Tensor:
+            dtype = torch.promote_types(image.dtype, torch.float32)
+            return rows.to(image.device, dtype) @ image @ columns.to(image.device, dtype).T
+
+        return _chained([shrink, *self._on_lr()])
+
+    def _on_lr(self) -> list[Callable[[Tensor], Tensor]]:
+        """What happens after downscaling, wherever in the picture."""
+        grey: list[Callable[[Tensor], Tensor]] = [Grey()] if self.grey else []
+        return grey if self.jpeg is None else [*grey, Jpeg(self.jpeg)]
 
     def inverse(self, hr_size: int, lr_size: int) -> Callable[[Tensor], Tensor] | None:
         """About the pseudo-inverse of the degradation, [*b, 3, l, l] -> [*b, 3, h, h].
@@ -291,6 +308,15 @@ class DegradeConfig:
         if self.mask is not None:
             low = low.masked_fill(~read_mask(self.mask, low.shape[-1]), math.nan)
         return low
+
+
+def _chained(operators: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    def degrade(image: Tensor) -> Tensor:
+        for operator in operators:
+            image = operator(image)
+        return image
+
+    return degrade
 
 
 SYNTAX = "bicubic, box, blur:SIGMA, grey, jpeg:QUALITY, mask:FILE, noise:SIGMA"
