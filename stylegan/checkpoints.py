@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylegan import archive
-from stylegan.files import whole
+from stylegan.files import write_weights
 from stylegan.foreign import translate
 from stylegan.foreign_parts import LARGEST, Config, Weights
 from stylegan.source import merge
@@ -83,13 +83,10 @@ def load_judge(judge: nn.Module, path: Path) -> None:
 def _write(
     state: dict[str, Tensor], path: Path, metadata: dict[str, str], dtype: torch.dtype
 ) -> None:
-    tensors = {name: x.detach().to("cpu", dtype).contiguous() for name, x in state.items()}
-    for name, x in tensors.items():
-        if not x.isfinite().all() and state[name].isfinite().all():
-            raise CheckpointError(f"The weight {name} is too large for {dtype}; use float32.")
-    with whole(path) as file:
-        save_file(tensors, file, metadata)
-        file.chmod(0o644)
+    try:
+        write_weights(state, path, metadata, dtype)
+    except OverflowError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:

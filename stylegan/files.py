@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 @contextmanager
@@ -22,3 +26,21 @@ def whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_weights(
+    state: Mapping[str, Tensor], path: Path, metadata: dict[str, str], dtype: torch.dtype
+) -> None:
+    """Write a safetensors file whose floating point numbers are of one type.
+
+    Raises:
+        OverflowError: a weight is too large for the type; the message says which.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, x in state.items():
+        tensors[name] = x.detach().to("cpu", dtype if x.is_floating_point() else None).contiguous()
+        if not tensors[name].isfinite().all() and x.isfinite().all():
+            raise OverflowError(f"The weight {name} is too large for {dtype}; use float32.")
+    with whole(path) as file:
+        save_file(tensors, file, metadata)
+        file.chmod(0o644)

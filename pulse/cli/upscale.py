@@ -43,6 +43,16 @@ def upscale(
             show_default=False,
         ),
     ] = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Mix that network with another of the same sizes, such as the one that a GAN "
+            "began with.",
+            show_default=False,
+        ),
+    ] = None,
+    share: Annotated[float, typer.Option(help="With --mix: the other's share, 0 to 1.")] = 0.5,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -84,6 +94,9 @@ def upscale(
     jobs = jobs_of(inputs, output, format)
     name = weights.default() if network is None else network
     weights.locate(name)
+    if mix is not None:
+        weights.locate(mix)
+    said = name if mix is None else f"{name} with {share:g} of {mix}"
     check_output(jobs[0].target.parent)
 
     opened: AnyNetwork | None = None
@@ -98,7 +111,10 @@ def upscale(
             try:
                 if opened is None:
                     opened = load_network(name, device, precision)
-                record = _one(job, opened, config, {"network": name, "compare": compare})
+                    if mix is not None:
+                        other = load_network(mix, device, precision)
+                        opened = weights.mixed(opened, other, share)
+                record = _one(job, opened, config, {"network": said, "compare": compare})
             except InputError as error:
                 complain(error)
                 refused = True

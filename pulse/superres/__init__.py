@@ -3,7 +3,7 @@
 from pulse.superres.networks import Network
 from pulse.superres.pictures import PictureConfig, upscale
 from pulse.superres.tiles import upscale_tensor
-from pulse.superres.weights import NetworkError, build, load, locate, names, save
+from pulse.superres.weights import NetworkError, build, load, locate, mixed, names, save
 
 __all__ = [
     "Network",
@@ -12,6 +12,7 @@ __all__ = [
     "build",
     "load",
     "locate",
+    "mixed",
     "names",
     "save",
     "upscale",

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from pulse.imaging.clips import frames, span
 from pulse.imaging.pictures import InputError, decode_picture, read_picture, setting
 from pulse.superres.pairs import SIZES, PairConfig, Pairs
 from pulse.superres.shelf import Shelf
@@ -121,6 +120,12 @@ class _Collected:
 
 def _read_film(path: Path, config: PairConfig, collected: _Collected) -> None:
     """Its frames, of which those of the last seconds are held out."""
+    try:  # PyAV is an extra.
+        from pulse.imaging.clips import frames, span
+    except ImportError as error:
+        raise InputError(
+            f"{path} is no picture, and reading films needs: pip install 'pulse-faces[video]'."
+        ) from error
     first, last = span(path)
     first_test = last - config.test_seconds
     if not first <= first_test < last:

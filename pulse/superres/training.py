@@ -232,7 +232,10 @@ class Training:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             shape = state["shape"]
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as e:
+        except (
+            OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
+            pickle.UnpicklingError,
+        ) as e:  # fmt: skip
             raise NetworkError(
                 f"{path} is not a training state that can be read; move it away to start anew."
             ) from e

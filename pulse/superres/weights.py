@@ -6,6 +6,7 @@ others `pulse.superres.foreign` reads it off the weights.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib.util
 import json
@@ -16,7 +17,6 @@ from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pulse.imaging.pictures import InputError, setting
@@ -36,7 +36,7 @@ from pulse.superres.networks import (
     UNet,
     UNetConfig,
 )  # fmt: skip
-from stylegan.files import whole
+from stylegan.files import write_weights
 
 Config: TypeAlias = (
     CompactConfig
@@ -107,15 +107,10 @@ def save(
         "family": network.family,
         "config": json.dumps(asdict(network.config)),
     }
-    tensors: dict[str, Tensor] = {}
-    for name, x in network.state_dict().items():
-        kept = x.detach().to("cpu", dtype if x.is_floating_point() else None).contiguous()
-        if not kept.isfinite().all() and x.isfinite().all():
-            raise NetworkError(f"The weight {name} is too large for {dtype}; use float32.")
-        tensors[name] = kept
-    with whole(path) as file:
-        save_file(tensors, file, metadata)
-        file.chmod(0o644)
+    try:
+        write_weights(network.state_dict(), path, metadata, dtype)
+    except OverflowError as error:
+        raise NetworkError(str(error)) from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -173,6 +168,35 @@ def load(
         raise NetworkError(f"{path} cannot be read ({error.strerror or error}).") from error
     network.requires_grad_(False).eval()
     return lowered(network.to(device), precision)
+
+
+def mixed(network: AnyNetwork, other: AnyNetwork, share: float) -> AnyNetwork:
+    """A network between two of the same sizes (Wang et al. 2018, section 3.4).
+
+    Between one that was trained on pixels and the GAN that began with it every share is a network
+    of its own, from faithful to detailed.
+
+    Args:
+        network, other: as `load` gives them; neither is changed.
+        share: of the other, from 0 to 1.
+
+    Raises:
+        NetworkError: they are not of the same sizes.
+    """
+    if not 0 <= share <= 1:
+        raise NetworkError(f"{setting('share')} cannot be {share:g}; give it from 0 to 1.")
+    if network.config != other.config:
+        raise NetworkError(
+            "Only networks of the same family and sizes can be mixed, as one before and after its "
+            "training as a GAN."
+        )
+    result = copy.deepcopy(network)
+    weights = other.state_dict()
+    with torch.no_grad():
+        for name, x in result.state_dict().items():
+            if x.is_floating_point():
+                x.lerp_(weights[name].to(x.device, x.dtype), share)
+    return result
 
 
 def lowered(network: AnyNetwork, precision: torch.dtype) -> AnyNetwork:
