@@ -92,6 +92,7 @@ class Result:
         """
         state, generator = self.state, self.upscaler.generator
         exact = [None] * len(state.best) if state.exact is None else state.exact.tolist()
+        finisher = self.upscaler.finisher(self.config)
         return {
             "input": self.source,
             "face": self.face.index,
@@ -105,6 +106,8 @@ class Result:
                 "sha256": self.upscaler.sha256,
                 "resolution": generator.resolution,
             },
+            "size": state.images.shape[-1],
+            "finish": finisher and {"network": finisher.name, "sha256": finisher.sha256},
             "config": {
                 "version": __version__,
                 "preset": self.preset,
@@ -222,6 +225,10 @@ def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
         "Tolerance": f"{result.tolerance:g}",
         "Degradation": str(result.face.degrade).encode(errors="backslashreplace").decode(),
     }
+    finisher = result.upscaler.finisher(result.config)
+    if finisher is not None:
+        network = finisher.name.encode(errors="backslashreplace").decode()
+        facts["Finished"] = f"{network} sha256:{finisher.sha256}"
     if candidate is not None:
         mse = candidate["mse"]
         facts["Seed"] = str(candidate["seed"])
@@ -270,7 +277,8 @@ def encode(
 
 def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
     """Input, then each candidate above its own downscaled version, with captions."""
-    size, gap, caption = 256, 8, 22
+    size = min(max(256, result.state.images.shape[-1]), 512)
+    gap, caption = 8, 22
     columns = 1 + len(images)
     width = columns * (size + gap) + gap
     sheet = Image.new("RGB", (width, 2 * (size + caption + gap) + gap + caption), "white")

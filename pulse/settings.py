@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 from align import Detector
@@ -35,6 +36,7 @@ class Settings:
         time_limit: seconds for a face, as in `SearchConfig`.
         format: of the candidates' files.
         paste: whether the photo with each candidate in its place is written, too.
+        size, finish: as in `UpscaleConfig`.
 
     Raises:
         InputError: one of them cannot be.
@@ -54,11 +56,13 @@ class Settings:
     time_limit: float | None = None
     format: Format = "png"
     paste: bool = False
+    size: int | None = UpscaleConfig.size
+    finish: str = UpscaleConfig.finish
 
     def __post_init__(self) -> None:
         _ = self.config, self.faces  # They say what is wrong.
 
-    @property
+    @cached_property
     def config(self) -> UpscaleConfig:
         try:
             preset = PRESETS[self.preset]
@@ -71,13 +75,15 @@ class Settings:
             )
             degrade = None if self.degrade is None else DegradeConfig.parse(self.degrade)
             size = read_lr_size(self.lr_size)
-            return UpscaleConfig(self.candidates, self.seed, size, search, degrade)
+            return UpscaleConfig(
+                self.candidates, self.seed, size, search, degrade, self.size, self.finish
+            )
         except InputError:
             raise
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    @property
+    @cached_property
     def faces(self) -> FaceSettings:
         """Which faces of a picture, and at what size."""
         config, which = self.config, which_face(self.face)
@@ -131,6 +137,8 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "preset": _TEXT,
     "format": _TEXT,
     "paste": ((bool,), "true or false"),
+    "size": ((int, type(None)), "a whole number"),
+    "finish": _TEXT,
     "exact": ((bool, type(None)), "true or false"),
     "time_limit": ((int, float, type(None)), "a number of seconds"),
 }

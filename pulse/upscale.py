@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 
 import stylegan
 from pulse.faces.prepare import LRFace
@@ -33,6 +34,7 @@ from pulse.search.coarse import Coarse, saves_steps, useful_sizes
 from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
+from pulse.superres.finish import AUTO, LARGEST, OFF, Finisher, held, wanted_size
 from stylegan import Generator
 from stylegan.precision import multiplies_bfloat16
 
@@ -62,6 +64,9 @@ class UpscaleConfig:
         lr_size: side in pixels at which to match; None takes the size of a small picture as it is
             and downscales larger ones to 16; "auto" takes what the pixels hold, at most 64.
         degrade: what happened to the picture; None is plain bicubic, in grey if the picture is.
+        size: side in pixels of the faces that match, for which a network makes them larger; None
+            leaves them as the generator draws them, unless `finish` names a network.
+        finish: that network, by name or file; "auto" takes the best that is here, "off" none.
     """
 
     candidates: int = 4
@@ -69,12 +74,26 @@ class UpscaleConfig:
     lr_size: int | Literal["auto"] | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
     degrade: DegradeConfig | None = None
+    size: int | None = None
+    finish: str = AUTO
 
     def __post_init__(self) -> None:
+        if self.size is not None and not 1 <= self.size <= LARGEST:
+            raise ValueError(f"Faces can have up to {LARGEST} pixels, not {self.size}.")
+        if self.size is not None and self.finish == OFF:
+            raise InputError(
+                f"A larger face needs a network: give {setting('finish')} auto, or leave out "
+                f"{setting('size')}."
+            )
         if not 1 <= self.candidates <= 1000:
             raise ValueError("The number of candidates must be between 1 and 1000.")
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"The seed must be a whole number from 0 to {MAX_SEED}.")
+
+    @property
+    def finishes(self) -> bool:
+        """Whether a network makes faces larger."""
+        return self.size is not None or self.finish not in (AUTO, OFF)
 
     @property
     def seeds(self) -> range:
@@ -106,6 +125,7 @@ class Upscaler:
         self._coarse: dict[tuple[int, ...], list[Coarse]] = {}
         self._curvature: Curvature | None = None
         self._operators: OrderedDict[tuple[DegradeConfig, int, int], Degradation] = OrderedDict()
+        self._finishers: dict[str, Finisher] = {}
 
     @classmethod
     def open(
@@ -157,7 +177,7 @@ class Upscaler:
     def search(
         self, face: LRFace, config: UpscaleConfig, batch: int | None = None
     ) -> Iterator[State]:
-        """Search for candidates; the last state is the answer, after the exact last step.
+        """Search for candidates; the last state is the answer, `finished`.
 
         Args:
             batch: candidates drawn at once, as in `pulse.search.search`.
@@ -178,8 +198,8 @@ class Upscaler:
         ):
             yield state
         assert state is not None
-        if how.exact:
-            yield self.closed(face, state)
+        if how.exact or config.finishes:
+            yield self.finished(face, state, config)
 
     def search_many(
         self, jobs: Iterable[tuple[LRFace, UpscaleConfig, Tag]], batch: int | None = None
@@ -205,7 +225,7 @@ class Upscaler:
                 face, config, tag = job
                 waiting.append((_Kind.of(face, config), face, config, tag))
 
-        def alike(kind: _Kind) -> Iterator[Job[tuple[LRFace, Tag]]]:
+        def alike(kind: _Kind) -> Iterator[Job[tuple[LRFace, UpscaleConfig, Tag]]]:
             """The next jobs of that kind, passing over a few others."""
             while True:
                 fill()
@@ -214,7 +234,7 @@ class Upscaler:
                     return
                 waiting.remove(same)
                 _, face, config, tag = same
-                yield Job(face.low, config.seeds, (face, tag))
+                yield Job(face.low, config.seeds, (face, config, tag))
 
         fill()
         while waiting:
@@ -236,26 +256,64 @@ class Upscaler:
                 batch=batch,
                 aids=self.aids(first, kind.search),
             )
-            for (face, tag), state, seconds in found:
-                yield tag, self.closed(face, state) if kind.search.exact else state, seconds
+            for (face, how, tag), state, seconds in found:
+                start = time.monotonic()
+                state = self.finished(face, state, how)
+                yield tag, state, seconds + time.monotonic() - start
 
-    def closed(self, face: LRFace, state: State) -> State:
-        """A state after the exact last step of the candidates that match.
+    def finished(self, face: LRFace, state: State, config: UpscaleConfig) -> State:
+        """A state after the last steps for the candidates that match: larger, and exact.
 
-        Their pictures then downscale to the input up to rounding; `best` and `status` still tell
-        of the search. What does not match stays as it is, so that it cannot pass for a match.
+        Their pictures go through the network that `config` asks for, and where the search is
+        `exact` they then downscale to the input up to rounding. `best` and `status` still tell of
+        the search. What does not match is not made exact, so that it cannot pass for a match, and
+        its picture becomes as large as the others by interpolation.
+
+        Raises:
+            InputError: see `finisher`.
         """
-        side, size = self.generator.resolution, face.low.shape[-1]
-        exact = torch.full_like(state.best, math.nan)
-        images, low = state.images.clone(), state.low.clone()
-        inverse = face.degrade.inverse(side, size)
+        exact, resolution = config.search.exact, self.generator.resolution
+        finisher = self.finisher(config)
+        if state.exact is not None or not (exact or finisher):
+            return state
         matched = [index for index, status in enumerate(state.status) if status is Status.FOUND]
-        if inverse is not None and matched:
+        images, low = state.images.clone(), state.low.clone()
+        found = images[matched]
+        if finisher is not None:
+            size = wanted_size(resolution, config.size, finisher.network.scale)
+            images = F.interpolate(images, (size, size), mode="bicubic").clamp(0, 1)
+            larger = finisher.enlarge(found, size)
+            if exact and face.degrade.inverse(resolution, face.low.shape[-1]) is None:
+                larger = held(larger, found)
+            found = larger
+        side, size = images.shape[-1], face.low.shape[-1]
+        error = torch.full_like(state.best, math.nan)
+        if matched:
             degrade, target = self._operator(face.degrade, side, size), face.low.to(images.device)
-            images[matched] = back_project(images[matched], target, degrade, inverse)
-            low[matched] = degrade(images[matched])
-            exact[matched] = squared_error(low[matched], target)
-        return replace(state, images=images, low=low, exact=exact)
+            inverse = face.degrade.inverse(side, size)
+            if exact and inverse is not None:
+                found = back_project(found, target, degrade, inverse)
+            if finisher is not None or inverse is not None:
+                images[matched], low[matched] = found, degrade(found)
+                error[matched] = squared_error(low[matched], target)
+        return replace(state, images=images, low=low, exact=error)
+
+    def finisher(self, config: UpscaleConfig) -> Finisher | None:
+        """The network that makes faces larger, opened once; None where nothing is to be larger.
+
+        Raises:
+            InputError: there is no such network, or the generator draws more pixels than are asked
+                for.
+        """
+        if not config.finishes:
+            return None
+        if config.finish not in self._finishers:
+            device = self.generator.device
+            dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+            self._finishers[config.finish] = Finisher.load(config.finish, device, dtype)
+        finisher = self._finishers[config.finish]
+        wanted_size(self.generator.resolution, config.size, finisher.network.scale)
+        return finisher
 
     def aids(self, face: LRFace, config: SearchConfig) -> Aids:
         """What is known of the generator that helps such a search, worked out once and kept."""

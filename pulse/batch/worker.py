@@ -202,10 +202,12 @@ class Worker:
         The device and the batch size are not in it; the precision that they lead to is.
         """
         mask = item.settings.config.degrade and item.settings.config.degrade.mask
+        finisher = self.upscaler.finisher(item.settings.config)
         facts = {
             "version": __version__,
             "generator": self.upscaler.sha256,
             "precision": self.upscaler.precision,
+            "finish": finisher and finisher.sha256,
             "input": item.source,
             "sha256": sha256,
             "settings": item.settings.record(),

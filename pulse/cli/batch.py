@@ -46,6 +46,8 @@ def work(
     preset: options.PresetName = Settings.preset,
     exact: options.Exact = Settings.exact,
     time_limit: options.TimeLimit = Settings.time_limit,
+    size: options.Size = Settings.size,
+    finish: options.Finish = Settings.finish,
     format: options.FileFormat = Settings.format,
     batch_size: Annotated[
         str,
@@ -74,12 +76,13 @@ def work(
 ) -> None:
     """Search for faces of many pictures; the same command goes on where it stopped."""
     settings = Settings(
-        candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
-        exact, time_limit, format, paste,
+        candidates=candidates, steps=steps, seed=seed, tolerance=tolerance, lr_size=lr_size,
+        degrade=degrade, align=align, face=face, detector=detector, preset=preset, exact=exact,
+        time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
     )  # fmt: skip
     if batch_size != "auto" and (not batch_size.isdecimal() or int(batch_size) == 0):
         raise InputError(f"--batch-size takes a whole number from 1 on, or auto; not {batch_size}.")
-    size = None if batch_size == "auto" else int(batch_size)
+    at_once = None if batch_size == "auto" else int(batch_size)
     if engine == "local" and (address is not None or workers is not None):
         raise InputError("--address and --workers are for a Ray cluster; add --engine ray.")
     items = Inputs(inputs, settings, recursive, output)
@@ -101,13 +104,13 @@ def work(
             generator,
             device=device,
             precision=precision,
-            batch=size,
+            batch=at_once,
             address=address,
             workers=workers,
             cpus_per_worker=cpus_per_worker,
         )
     else:
-        worker = Local(load_generator(generator, device, precision), size)
+        worker = Local(load_generator(generator, device, precision), at_once)
     batch = Batch(items, output, worker, force, break_lock)
     stopped = False
     try:

@@ -83,4 +83,19 @@ TimeLimit = Annotated[
         help="For each face; while it lasts, what does not match begins anew elsewhere.",
     ),
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="Make the faces that match so large, by a network. [default: the generator's size]",
+        show_default=False,
+    ),
+]
+Finish = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|off|NAME|FILE",
+        help="The network of --size; auto: Real-ESRGAN's if it is installed, else ours.",
+    ),
+]
 FileFormat = Annotated[Format, typer.Option(help="File format of the candidates.")]

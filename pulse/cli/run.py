@@ -58,6 +58,8 @@ def run(
     preset: options.PresetName = Settings.preset,
     exact: options.Exact = Settings.exact,
     time_limit: options.TimeLimit = Settings.time_limit,
+    size: options.Size = Settings.size,
+    finish: options.Finish = Settings.finish,
     format: options.FileFormat = Settings.format,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the records, and nothing else, on stdout.")
@@ -65,8 +67,9 @@ def run(
 ) -> None:
     """Search for high-resolution faces that downscale to each input."""
     settings = Settings(
-        candidates, steps, seed, tolerance, lr_size, degrade, align, face, detector, preset,
-        exact, time_limit, format, paste,
+        candidates=candidates, steps=steps, seed=seed, tolerance=tolerance, lr_size=lr_size,
+        degrade=degrade, align=align, face=face, detector=detector, preset=preset, exact=exact,
+        time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
     )  # fmt: skip
     names = first_names(inputs)
     check_output(output)
@@ -85,6 +88,7 @@ def run(
             picture = read_picture(path)
             if upscaler is None:
                 upscaler = load_generator(generator, device, precision)
+                upscaler.finisher(settings.config)  # Before the work, not after it.
             resolution = upscaler.generator.resolution
             framings = find_framings(picture, str(path), align, detector)
             if show_faces:
@@ -174,8 +178,8 @@ def _search(path: Path, face: LRFace, upscaler: Upscaler, settings: Settings) ->
                 _show(shown, path.name, state, ended=True)
     except KeyboardInterrupt:
         interrupted = True
-        if state is not None and config.search.exact:
-            state = upscaler.closed(face, state)
+        if state is not None:
+            state = upscaler.finished(face, state, config)
     except MemoryError as error:
         raise InputError(
             f"There is too little memory to draw {path}: ask for fewer candidates with -n, or for "

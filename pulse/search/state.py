@@ -20,7 +20,8 @@ class State:
         step: steps done.
         steps: steps in all, as far as it is known.
         error: [n], each candidate's error at this step.
-        images: [n, 3, R, R] in [0, 1], each candidate's best so far.
+        images: [n, 3, R, R] in [0, 1], each candidate's best so far; larger where a network made
+            them so at the end.
         low: [n, 3, l, l], the same, downscaled.
         ws: [n, L, w_dim], the latents that drew it.
         noise: the noise inputs that drew it, each [n, 1, h, w].
@@ -28,7 +29,8 @@ class State:
         best_step: [n], the step that it was met at.
         overflowed: [n], whether the candidate was given up because its numbers are not finite.
         status: [n], what would be said if the search stopped here, likewise.
-        exact: [n], the error after the exact last step, NaN where it was not taken; None before it.
+        exact: [n], the error after the last steps (exactness, or a network that makes pictures
+            larger), NaN where there was none; None before them.
     """
 
     step: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -306,6 +307,18 @@ def locate(name: str | Path) -> Path:
     close = difflib.get_close_matches(str(name), [*names(), *REALESRGAN], 3, 0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "check the name."
     raise NetworkError(f"There is no network {name} and no file of that name; {hint}")
+
+
+def identity(name: str | Path) -> str:
+    """The sha256 of the file that holds a network's weights.
+
+    Raises:
+        NetworkError: there is no such network.
+    """
+    path = locate(name)
+    binary = path.with_suffix(".bin")
+    with (binary if path.suffix == ".param" else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _realesrgan() -> Path | None:

@@ -225,8 +225,8 @@ class Studio:
         if shown is not None:
             assert upscaler is not None
             source, state = wish.picture.name, shown.state
-            if not complete and config.search.exact:
-                state = upscaler.closed(face, state)
+            if not complete:
+                state = upscaler.finished(face, state, config)
             yield Done(
                 Result(source, face, state, config, preset, upscaler, shown.seconds, not complete)
             )

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 import stylegan
+from pulse.superres import weights
+from pulse.superres.networks import SRResNetConfig
 from stylegan.checkpoints import save
 from stylegan.evaluate import samples
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -546,3 +548,25 @@ def test_any_family(name: str, shared: Path, face: Image.Image, tmp_path: Path) 
         with Image.open(tmp_path / "results" / "face" / candidate["file"]) as image:
             assert image.size == (64, 64)
     assert {path.name for path in tmp_path.iterdir()} == {"face.png", "results"}
+
+
+def test_larger_faces(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "face.png")
+    network = weights.build(SRResNetConfig(4, 1, 8, kernel=3)).requires_grad_(False)
+    for parameter in network.last.parameters():
+        parameter.mul_(0.05)  # It does little more than to upscale.
+    weights.save(network, tmp_path / "x.safetensors")
+    common = ("run", "face.png", "-n", 1, "--steps", 60, "--finish", "x.safetensors")
+    done = pulse(*common, "--size", 200, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)
+    assert record["size"] == 200
+    assert record["finish"]["network"] == "x.safetensors"
+    assert record["candidates"][0]["mse_exact"] < 1e-5
+    with Image.open(tmp_path / "results" / "face" / "candidate-00.png") as image:
+        assert image.size == (200, 200)
+        assert image.info["Finished"].startswith("x.safetensors sha256:")
+        small = image.resize((16, 16), Image.Resampling.BICUBIC)
+    assert np.abs(np.array(small, float) - np.array(face, float)).max() < 3
+    for wrong, words in (((64,), "--size"), ((300, "--finish", "off"), "--finish")):
+        refused(pulse(*common, "--size", *wrong, cwd=tmp_path), "", words)
