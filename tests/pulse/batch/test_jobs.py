@@ -28,6 +28,7 @@ from pulse.settings import Settings
 from pulse.upscale import Upscaler
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
+from tests.command import pulse
 
 ROOT = Path(__file__).parents[3]
 QUICK = Settings(candidates=2, steps=2)
@@ -367,13 +368,6 @@ def folder(tiny: StyleGAN2, tmp_path: Path) -> Path:
 
 OPTIONS = ["--generator", "tiny.safetensors", "-n", "2", "--steps", "3"]
 ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def pulse(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "pulse", *map(str, arguments)], capture_output=True, text=True,
-        cwd=cwd, env=ENV | {"PYTHONWARNINGS": "error"}, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def test_the_command(folder: Path) -> None:

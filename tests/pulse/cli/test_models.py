@@ -19,6 +19,7 @@ from pulse.cli.app import main
 from stylegan import Generator
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
+from tests import command
 from tests.server import FileServer, running
 
 ROOT = Path(__file__).parents[3]
@@ -44,15 +45,7 @@ def environment(server: FileServer | None, cwd: Path) -> dict[str, str]:
 
 
 def pulse(*arguments: str | Path, cwd: Path, server: FileServer | None = None) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "pulse", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment(server, cwd),
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return command.pulse(*arguments, cwd=cwd, env=environment(server, cwd))
 
 
 def test_list(tmp_path: Path) -> None:

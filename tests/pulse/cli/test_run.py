@@ -22,21 +22,9 @@ from pulse.superres.networks import SRResNetConfig
 from stylegan.checkpoints import save
 from stylegan.evaluate import samples
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+from tests.command import Done, fresh, pulse
 
 ROOT = Path(__file__).parents[3]
-Done = subprocess.CompletedProcess[str]
-
-
-def pulse(*arguments: str | int | Path, cwd: Path) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "pulse", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 def drawn(size: int) -> Image.Image:
@@ -53,7 +41,7 @@ def face() -> Image.Image:
 
 def test_the_main_job(face: Image.Image, tmp_path: Path) -> None:
     face.save(tmp_path / "face.png")
-    done = pulse("run", "face.png", "--steps", "100", cwd=tmp_path)
+    done = fresh("run", "face.png", "--steps", "100", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "face"
     record = json.loads((folder / "result.json").read_text())

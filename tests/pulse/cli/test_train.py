@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pulse.superres import load
+from tests.command import Done, pulse
 
 ROOT = Path(__file__).parents[3]
 SMALL = (
@@ -29,11 +30,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(),
-        check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+def run(*arguments: str, cwd: Path) -> Done:
+    return pulse("train", *arguments, cwd=cwd)
 
 
 @pytest.fixture

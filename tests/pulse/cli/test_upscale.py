@@ -1,9 +1,6 @@
 """`pulse upscale` as a person meets it: in a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +11,13 @@ from PIL import Image, ImageCms
 from pulse.results import COMPOSITE
 from pulse.superres import weights
 from pulse.superres.networks import SRResNetConfig
+from tests.command import Done, pulse
 
 ROOT = Path(__file__).parents[3]
-Done = subprocess.CompletedProcess[str]
 
 
 def upscale(*arguments: str | float | Path, cwd: Path) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "pulse", "upscale", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return pulse("upscale", *arguments, cwd=cwd)
 
 
 @pytest.fixture
