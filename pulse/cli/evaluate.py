@@ -1,0 +1,208 @@
+"""`pulse evaluate`: every method on the same faces, in one table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulse.cli import options
+from pulse.cli.models import load_generator
+from pulse.cli.outputs import check_output, say, write_file
+from pulse.cli.progress import Display, display
+from pulse.evaluation import figures, report
+from pulse.evaluation.faces import Choice, Face, read_faces, sampled_faces
+from pulse.evaluation.methods import (
+    Enlarged,
+    Finished,
+    Method,
+    Network,
+    Search,
+    face_networks,
+    finisher,
+)
+from pulse.evaluation.store import Store
+from pulse.evaluation.table import rows_of
+from pulse.evaluation.work import Plan, Progress, compare
+from pulse.imaging.pictures import InputError
+from pulse.settings import Settings
+from stylegan import EMBEDDED
+
+PLAIN_EVERY = 10.0
+"""Seconds between the lines of progress when nobody watches."""
+SAMPLES = 8
+"""Faces where no data are given."""
+WIDE = 1000
+"""Characters in a line where nobody watches."""
+LR_SIZE = 16
+"""Of the small pictures, unless a factor says otherwise."""
+FINISHED = 512
+"""Side to which faces that were found are enlarged."""
+
+
+def evaluate(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Folder or zip file of FFHQ-framed faces. [default: faces that the generator "
+            "draws by itself]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write to; what is there goes on.")
+    ] = Path("evaluation"),
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="nearest, bicubic, default, paper, default-512, and networks by name or file. "
+            "[default: all that are here]",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Faces, spread evenly over the data. [default: all; {SAMPLES} without data]",
+            show_default=False,
+        ),
+    ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take only the last so many, which training left out."),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="DATA are photos: look for faces and frame them.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:COLUMN]", help="Table (CSV) of files and their groups."),
+    ] = None,
+    factor: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of a face by that of its small picture. [default: to 16 pixels]",
+            show_default=False,
+        ),
+    ] = None,
+    candidates: options.Candidates = Settings.candidates,
+    seed: options.Seed = Settings.seed,
+    steps: options.Steps = Settings.steps,
+    generator: options.GeneratorName = EMBEDDED,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print table.json, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Measure every method on the same faces; the same command goes on where it stopped."""
+    check_output(output)
+    upscaler = load_generator(generator, device, precision)
+    size = upscaler.generator.resolution
+    store = Store(output, size, _lr_size(size, factor))
+    settings = Settings(candidates=candidates, seed=seed, steps=steps)
+    searches = [
+        Search(name, generator, upscaler.sha256, _preset(settings, name).config, device, precision)
+        for name in ("paper", "default")
+    ]
+    chosen = chosen_methods(methods, searches, store)
+
+    choice = Choice(count, held_out, align, labels)
+    faces: Iterator[Face]
+    if data is None:
+        if align or labels is not None or held_out is not None:
+            raise InputError("--align, --labels and --held-out are of a folder; give DATA.")
+        faces = sampled_faces(upscaler.generator, count or SAMPLES)
+    else:
+        faces = read_faces(data, size, choice, say)
+    entries = tuple(store.add(face) for face in faces)
+    if not entries:
+        raise InputError(f"None of the pictures in {data} can be used.")
+    source = (
+        f"samples of the generator {generator}, the easiest there are for a search with it"
+        if data is None
+        else data.name
+    )
+    plan = Plan(store, entries, chosen, workers)
+    try:
+        with display() as shown:
+            for progress in compare(plan):
+                _show(shown, progress)
+    except KeyboardInterrupt:
+        say("Stopped; what is finished stays, and the same command goes on from there.")
+        raise typer.Exit(1) from None
+
+    rows = list(rows_of(plan))
+    record = report.record(rows, plan, source)
+    write_file(output / "table.md", report.markdown(rows, plan, source).encode())
+    write_file(output / "sheet.png", figures.sheet(plan))
+    write_file(output / "plot.png", figures.plot(rows))
+    write_file(output / "table.json", (json.dumps(record, indent=2) + "\n").encode())
+    if as_json:
+        print(json.dumps(record, indent=2))
+        return
+    print(report.text(rows, shutil.get_terminal_size((WIDE, 0)).columns))
+    print(f"{output / 'table.md'}, table.json, sheet.png, plot.png: the table, faces and a chart")
+
+
+def _preset(settings: Settings, name: str) -> Settings:
+    return settings.changed({"preset": name})
+
+
+def _lr_size(size: int, factor: float | None) -> int:
+    """Side of the small pictures.
+
+    Raises:
+        InputError: the factor does not lead to whole pixels.
+    """
+    lr_size = LR_SIZE if factor is None else size / factor if factor > 0 else 0
+    if lr_size != int(lr_size) or not 4 <= lr_size <= size:
+        raise InputError(
+            f"--factor {factor:g} does not take faces of {size} pixels to a small picture of whole "
+            f"pixels, 4 or more; {size / LR_SIZE:g} takes them to {LR_SIZE}."
+        )
+    return int(lr_size)
+
+
+def chosen_methods(text: str | None, searches: list[Search], store: Store) -> tuple[Method, ...]:
+    """The methods that are named, in that order; all that are here where none is.
+
+    Raises:
+        InputError: one is not here, or two would be called the same.
+    """
+    known: dict[str, Method] = {
+        "nearest": Enlarged("nearest"),
+        "bicubic": Enlarged("bicubic"),
+        **{name: Network.of(name) for name in face_networks(store.size / store.lr_size)},
+        **{search.name: search for search in searches},
+    }
+    larger = finisher()
+    if larger is not None and store.size < FINISHED:
+        finished = Finished(searches[-1], Network.of(larger), FINISHED)
+        known[finished.name] = finished
+    if text is None:
+        return tuple(known.values())
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    chosen = [known[name] if name in known else Network.of(name) for name in names]
+    folders = [Path(method.name).name for method in chosen]
+    twice = next((name for name in folders if folders.count(name) > 1), None)
+    if twice is not None or not chosen:
+        raise InputError(
+            f"--methods names {twice} twice." if twice else "--methods names none; leave it out."
+        )
+    return tuple(chosen)
+
+
+def _show(shown: Display, progress: Progress) -> None:
+    words = f"{progress.done}/{progress.total}"
+    shown.bar(progress.stage, progress.done, progress.total, words)
+    if not shown.watched and shown.due(PLAIN_EVERY):
+        shown.line(f"{progress.stage}: {words}")
