@@ -25,13 +25,12 @@ CELLS = list[list[str]]
 
 def text(rows: Sequence[Row], width: int) -> str:
     """The table for a terminal of that many characters; without intervals if it is too narrow."""
-    lines: list[str] = []
-    for columns in (FIDELITY, REALISM):
-        part = _lines(_cells(rows, columns))
-        if max(map(len, part)) > width:
-            part = _lines(_cells(rows, columns, intervals=False))
-        lines += [*part, ""]
-    return "\n".join([*lines, *_group_lines(rows)]).rstrip()
+    for intervals in (True, False):
+        tables = [_lines(_cells(rows, columns, intervals)) for columns in (FIDELITY, REALISM)]
+        if max(len(line) for lines in tables for line in lines) <= width:
+            break
+    parts = [line for lines in tables for line in (*lines, "")]
+    return "\n".join([*parts, *_group_lines(rows)]).rstrip()
 
 
 def markdown(rows: Sequence[Row], plan: Plan, source: str) -> str:

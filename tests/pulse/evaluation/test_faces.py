@@ -76,8 +76,9 @@ def test_photos_are_framed(shared: Path, tmp_path: Path) -> None:
 
 def test_small_pictures_are_those_that_pillow_makes(tiny: Generator) -> None:
     (face,) = sampled_faces(tiny, 1)
-    low = lowered(face.pixels, 8)
-    image = Image.fromarray(face.pixels.permute(1, 2, 0).numpy())
+    pixels = face.pixels // 2 + 64  # Pillow clips between its two passes.
+    low = lowered(pixels, 8)
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     theirs = np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC))
     ours = (low * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1

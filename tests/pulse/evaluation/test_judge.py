@@ -55,7 +55,7 @@ def test_others_are_further_away_the_worse_they_are(judge: Judge, faces: Tensor)
     assert slight.niqe < strong.niqe
     assert slight.detector > strong.detector
     assert slight.consistency < strong.consistency < other.consistency
-    assert other.identity > 0.5
+    assert other.identity > 0.3
     # By hand for the one that is off.
     low = (Bicubic(128, 16)(truth[0] / 255) * 255).round() / 255
     error = (Bicubic(128, 16)(pictures[1].float() / 255) - low).square().mean()

@@ -95,11 +95,11 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
 
 def test_text_and_markdown(plan: Plan) -> None:
     rows = list(rows_of(plan))
-    wide, narrow = report.text(rows, 1000), report.text(rows, 80)
+    wide, narrow = report.text(rows, 1000), report.text(rows, 90)
     assert "22.50 ±1." in wide
     assert "22.50" in narrow
     assert "±" not in narrow
-    assert max(map(len, narrow.splitlines()[:5])) <= 80
+    assert max(map(len, narrow.splitlines()[:5])) <= 90
     assert "best of 2" in wide
     assert "bicubic, largest differences: found % 100 (red above blue)" in wide
     table = [line for line in report.markdown(rows, plan, "x").splitlines() if line[:1] == "|"]
