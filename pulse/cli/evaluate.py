@@ -25,6 +25,7 @@ from pulse.evaluation.methods import (
     face_networks,
     finisher,
 )
+from pulse.evaluation.opinions import lines_of, opinions
 from pulse.evaluation.store import Store
 from pulse.evaluation.table import rows_of
 from pulse.evaluation.work import Plan, Progress, compare
@@ -99,11 +100,22 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
+    rate: Annotated[
+        bool,
+        typer.Option("--rate", help="Show a page on which people rate what a run has made."),
+    ] = False,
+    host: Annotated[str, typer.Option(help="Of that page.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of that page; 0 takes a free one.")
+    ] = 7860,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print table.json, and nothing else, on stdout.")
     ] = False,
 ) -> None:
     """Measure every method on the same faces; the same command goes on where it stopped."""
+    if rate:
+        _rate(output, host, port)
+        return
     check_output(output)
     upscaler = load_generator(generator, device, precision)
     size = upscaler.generator.resolution
@@ -151,6 +163,16 @@ def evaluate(
         return
     print(report.text(rows, shutil.get_terminal_size((WIDE, 0)).columns))
     print(f"{output / 'table.md'}, table.json, sheet.png, plot.png: the table, faces and a chart")
+
+
+def _rate(output: Path, host: str, port: int) -> None:
+    """Serve the page until it is ended, then print what was said."""
+    # Here, since it takes seconds that the table need not spend.
+    from pulse.web.rate import serve
+
+    serve(output, host, port)
+    said = opinions(output)
+    print("\n".join(lines_of(said)) if said else "Nothing was rated.")
 
 
 def _preset(settings: Settings, name: str) -> Settings:

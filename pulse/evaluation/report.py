@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pulse import __version__
-from pulse.evaluation.table import BY_GROUP, COLUMNS, FIDELITY, REALISM, Column, Row, Value
+from pulse.evaluation.statistics import Value
+from pulse.evaluation.table import BY_GROUP, COLUMNS, FIDELITY, REALISM, Column, Row
 from pulse.evaluation.work import Plan
 
 LEGEND = (
@@ -16,9 +17,9 @@ LEGEND = (
     "candidate has at most 1e-3. PSNR-Y, SSIM, HaarPSI: against the original. features: distance "
     "of EfficientNet-Lite0's features; identity: distance of dlib's descriptors, people count as "
     "different from 0.6; colour: difference of mean colours. NIQE: distance from natural pictures; "
-    "detector: score of dlib's face detector; kernel: distance of the set from the originals, by "
-    "pooled features; diversity: how far candidates of a face are apart, by dlib. seconds: for a "
-    "candidate; MB: that the drawing process grew to."
+    "detector: score of dlib's face detector; MOS: what people said, from 1 to 5 (--rate); kernel: "
+    "distance of the set from the originals, by pooled features; diversity: how far candidates of "
+    "a face are apart, by dlib. seconds: for a candidate; MB: that the drawing process grew to."
 )
 CELLS = list[list[str]]
 
@@ -43,7 +44,7 @@ def markdown(rows: Sequence[Row], plan: Plan, source: str) -> str:
     ]
     for columns in (FIDELITY, REALISM):
         head, *body = _cells(rows, columns)
-        rule = ["---", *("---:" for _ in columns)]
+        rule = ["---", *("---:" for _ in head[1:])]
         parts += [f"| {' | '.join(line)} |" for line in (head, rule, *body)] + [""]
     parts += [line for part in _group_lines(rows) for line in (part, "")]
     return "\n".join([*parts, LEGEND]) + "\n"
@@ -84,7 +85,11 @@ def _plain(values: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def _cells(rows: Sequence[Row], columns: Sequence[Column], intervals: bool = True) -> CELLS:
-    """Headings and lines; a second line for a method tells of each face's best candidate."""
+    """Headings and lines; a second line for a method tells of each face's best candidate.
+
+    Columns of which nothing is known are left out.
+    """
+    columns = [c for c in columns if any(c.key in row.values for row in rows)]
     cells = [["", *(column.heading for column in columns)]]
     for row in rows:
         cells.append([row.name, *(_cell(row.values.get(c.key), c, intervals) for c in columns)])

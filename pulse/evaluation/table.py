@@ -8,20 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from pulse.evaluation.judge import Judged
 from pulse.evaluation.methods import TRUTH
+from pulse.evaluation.opinions import opinions
+from pulse.evaluation.statistics import FEWEST, Value, jackknifed, mean_of
 from pulse.evaluation.store import Drawn, Entry
 from pulse.evaluation.work import Plan
 from pulse.search import SearchConfig
 from stylegan.evaluate import kernel_distance
-
-RESAMPLES = 2000
-SURE = 0.95
-"""Of intervals: how often such a one holds what more faces would give."""
-FEWEST = 2
-"""Faces from which a group, an interval and a distance of sets are told."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,7 @@ FIDELITY = (
 REALISM = (
     Column("niqe", "NIQE", "low"),
     Column("detector", "detector", "high"),
+    Column("mos", "MOS", "high"),
     Column("kernel", "kernel", "low", 1, 3),
     Column("diversity", "diversity", None, 1, 3),
     Column("seconds", "seconds", "low"),
@@ -66,22 +62,6 @@ REALISM = (
 COLUMNS = FIDELITY + REALISM
 BY_GROUP = ("found", "colour", "identity")
 """What is told for each group."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A mean over faces.
-
-    Attributes:
-        mean: over candidates, then over faces.
-        low, high: of its interval of 95%; None from fewer than two faces.
-        best: the mean of each face's best candidate; None where there is one candidate.
-    """
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
-    best: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +85,7 @@ class Row:
 def rows_of(plan: Plan) -> Iterator[Row]:
     """The rows of the table; everything must have been drawn and measured."""
     faces = plan.faces
+    said = opinions(plan.store.folder)
     real = np.stack([_judged(plan, TRUTH, entry).pooled for entry in faces])
     for method in plan.rows:
         judged = [_judged(plan, method, entry) for entry in faces]
@@ -115,18 +96,20 @@ def rows_of(plan: Plan) -> Iterator[Row]:
             if (value := _candidates(judged, column)) is not None
         }
         for key, of_faces in _of_faces(judged, drawn).items():
-            if (value := _mean(of_faces)) is not None:
+            if (value := mean_of(of_faces)) is not None:
                 values[key] = value
         if method != TRUTH and len(faces) >= FEWEST:
             pooled = np.stack([one.pooled for one in judged])
-            values["kernel"] = _jackknifed(
+            values["kernel"] = jackknifed(
                 lambda kept, pooled=pooled: kernel_distance(pooled[kept], real[kept]), len(faces)
             )
         memory = [one.memory for one in drawn if one.memory is not None]
         if memory:
             values["memory"] = Value(max(memory))
-        groups = _groups(judged, faces)
         name = method if isinstance(method, str) else method.name
+        if name in said:
+            values["mos"] = said[name]
+        groups = _groups(judged, faces)
         yield Row(name, drawn[0].count, values, groups, _differences(groups))
 
 
@@ -141,11 +124,11 @@ def _candidates(judged: list[Judged], column: Column) -> Value | None:
     if not hasattr(judged[0].figures[0], column.key):
         return None
     lists = [[getattr(figures, column.key) for figures in one.figures] for one in judged]
-    value = _mean([_told(values, np.mean) for values in lists])
+    value = mean_of([_told(values, np.mean) for values in lists])
     if value is None or max(map(len, lists)) == 1:
         return value
     pick = np.max if column.better == "high" else np.min
-    best = _mean([_told(values, pick) for values in lists])
+    best = mean_of([_told(values, pick) for values in lists])
     return Value(value.mean, value.low, value.high, None if best is None else best.mean)
 
 
@@ -168,36 +151,6 @@ def _of_faces(judged: list[Judged], drawn: list[Drawn]) -> dict[str, list[float]
 def _is_found(one: Judged) -> bool:
     """Whether a candidate downscales to the input within the paper's tolerance, searched or not."""
     return min(figures.consistency for figures in one.figures) <= SearchConfig.tolerance
-
-
-def _mean(values: Sequence[float]) -> Value | None:
-    """The mean with the percentile bootstrap's interval (Efron 1979), over values that are told.
-
-    Faces are drawn again and again with replacement, always the same ones.
-    """
-    numbers = np.array([value for value in values if not math.isnan(value)])
-    if len(numbers) == 0:
-        return None
-    if len(numbers) < FEWEST or not np.isfinite(numbers).all():
-        return Value(float(numbers.mean()))
-    drawn = np.random.default_rng(0).integers(len(numbers), size=(RESAMPLES, len(numbers)))
-    outside = 100 * (1 - SURE) / 2
-    low, high = np.percentile(numbers[drawn].mean(1), (outside, 100 - outside))
-    return Value(float(numbers.mean()), float(low), float(high))
-
-
-def _jackknifed(of: Callable[[Float[np.ndarray, " k"]], float], count: int) -> Value:
-    """A figure of a set with an interval from leaving out one after the other (Tukey 1958).
-
-    The bootstrap draws faces twice, which a distance without bias must not see.
-    """
-    everything = np.arange(count)
-    value = of(everything)
-    if count <= FEWEST:
-        return Value(value)
-    left_out = np.array([of(np.delete(everything, one)) for one in range(count)])
-    error = math.sqrt((count - 1) * np.square(left_out - left_out.mean()).mean())
-    return Value(value, value - 1.96 * error, value + 1.96 * error)
 
 
 def _groups(judged: list[Judged], faces: Sequence[Entry]) -> dict[str, dict[str, float]]:

@@ -9,8 +9,9 @@ from pulse.evaluation import report
 from pulse.evaluation.faces import Face
 from pulse.evaluation.judge import Figures, Judged
 from pulse.evaluation.methods import Enlarged
+from pulse.evaluation.statistics import jackknifed, mean_of
 from pulse.evaluation.store import Drawn, Store
-from pulse.evaluation.table import _jackknifed, _mean, rows_of
+from pulse.evaluation.table import rows_of
 from pulse.evaluation.work import Plan
 
 
@@ -75,7 +76,7 @@ def test_groups_and_their_largest_differences(plan: Plan) -> None:
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
     rng, held = np.random.default_rng(1), 0
     for _ in range(200):
-        value = _mean(rng.normal(3, 2, size=40).tolist())
+        value = mean_of(rng.normal(3, 2, size=40).tolist())
         assert value is not None
         assert value.low is not None
         assert value.high is not None
@@ -85,12 +86,12 @@ def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     x = np.random.default_rng(2).normal(size=50)
-    value = _jackknifed(lambda kept: float(x[kept].mean()), len(x))
+    value = jackknifed(lambda kept: float(x[kept].mean()), len(x))
     assert value.mean == pytest.approx(x.mean())
     assert value.high is not None
     assert value.high - value.mean == pytest.approx(1.96 * x.std(ddof=1) / math.sqrt(50))
-    assert _mean([math.nan]) is None
-    assert _mean([1.0, math.nan]) is not None
+    assert mean_of([math.nan]) is None
+    assert mean_of([1.0, math.nan]) is not None
 
 
 def test_text_and_markdown(plan: Plan) -> None:
