@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 
 from pulse.cli import options
+from pulse.cli.evaluate_film import evaluate_film
 from pulse.cli.models import load_generator
 from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.progress import Display, display
 from pulse.evaluation import figures, report
 from pulse.evaluation.faces import Choice, Face, read_faces, sampled_faces
 from pulse.evaluation.methods import (
+    FINISHERS,
     Enlarged,
     Finished,
     Method,
@@ -100,6 +102,9 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
+    video: Annotated[
+        bool, typer.Option("--video", help="DATA is a film, or a folder of its frames.")
+    ] = False,
     rate: Annotated[
         bool,
         typer.Option("--rate", help="Show a page on which people rate what a run has made."),
@@ -117,6 +122,13 @@ def evaluate(
         _rate(output, host, port)
         return
     check_output(output)
+    names = None if methods is None else [n.strip() for n in methods.split(",") if n.strip()]
+    if video:
+        if data is None:
+            raise InputError("--video needs a film: give it as DATA.")
+        shown, text = evaluate_film(data, output, names, factor=factor, count=count)
+        print(text if as_json else f"{shown}\n{output / 'film.md'}, film.json: the table")
+        return
     upscaler = load_generator(generator, device, precision)
     size = upscaler.generator.resolution
     store = Store(output, size, _lr_size(size, factor))
@@ -125,7 +137,7 @@ def evaluate(
         Search(name, generator, upscaler.sha256, _preset(settings, name).config, device, precision)
         for name in ("paper", "default")
     ]
-    chosen = chosen_methods(methods, searches, store)
+    chosen = chosen_methods(names, searches, store)
 
     choice = Choice(count, held_out, align, labels)
     faces: Iterator[Face]
@@ -154,7 +166,7 @@ def evaluate(
 
     rows = list(rows_of(plan))
     record = report.record(rows, plan, source)
-    write_file(output / "table.md", report.markdown(rows, plan, source).encode())
+    write_file(output / "table.md", report.markdown(rows, report.title_of(plan, source)).encode())
     write_file(output / "sheet.png", figures.sheet(plan))
     write_file(output / "plot.png", figures.plot(rows))
     write_file(output / "table.json", (json.dumps(record, indent=2) + "\n").encode())
@@ -194,8 +206,10 @@ def _lr_size(size: int, factor: float | None) -> int:
     return int(lr_size)
 
 
-def chosen_methods(text: str | None, searches: list[Search], store: Store) -> tuple[Method, ...]:
-    """The methods that are named, in that order; all that are here where none is.
+def chosen_methods(
+    names: list[str] | None, searches: list[Search], store: Store
+) -> tuple[Method, ...]:
+    """The methods that are named, in that order; all that are here and quick where none is.
 
     Raises:
         InputError: one is not here, or two would be called the same.
@@ -206,13 +220,12 @@ def chosen_methods(text: str | None, searches: list[Search], store: Store) -> tu
         **{name: Network.of(name) for name in face_networks(store.size / store.lr_size)},
         **{search.name: search for search in searches},
     }
-    larger = finisher()
-    if larger is not None and store.size < FINISHED:
-        finished = Finished(searches[-1], Network.of(larger), FINISHED)
+    finished = _finished(searches[-1]) if store.size < FINISHED else None
+    if names is None:
+        quick = finished is not None and finished.network.name == FINISHERS[0]
+        return (*known.values(), finished) if quick and finished else tuple(known.values())
+    if finished is not None:
         known[finished.name] = finished
-    if text is None:
-        return tuple(known.values())
-    names = [name.strip() for name in text.split(",") if name.strip()]
     chosen = [known[name] if name in known else Network.of(name) for name in names]
     folders = [Path(method.name).name for method in chosen]
     twice = next((name for name in folders if folders.count(name) > 1), None)
@@ -221,6 +234,12 @@ def chosen_methods(text: str | None, searches: list[Search], store: Store) -> tu
             f"--methods names {twice} twice." if twice else "--methods names none; leave it out."
         )
     return tuple(chosen)
+
+
+def _finished(search: Search) -> Finished | None:
+    """A search whose faces are enlarged, where there is a network for it."""
+    network = finisher()
+    return None if network is None else Finished(search, Network.of(network), FINISHED)
 
 
 def _show(shown: Display, progress: Progress) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pulse import __version__
 from pulse.evaluation.statistics import Value
-from pulse.evaluation.table import BY_GROUP, COLUMNS, FIDELITY, REALISM, Column, Row
+from pulse.evaluation.table import BY_GROUP, COLUMNS, PARTS, Column, Row
 from pulse.evaluation.work import Plan
 
 LEGEND = (
@@ -24,30 +24,38 @@ LEGEND = (
 CELLS = list[list[str]]
 
 
-def text(rows: Sequence[Row], width: int) -> str:
+def text(rows: Sequence[Row], width: int, parts: Sequence[Sequence[Column]] = PARTS) -> str:
     """The table for a terminal of that many characters; without intervals if it is too narrow."""
     for intervals in (True, False):
-        tables = [_lines(_cells(rows, columns, intervals)) for columns in (FIDELITY, REALISM)]
+        tables = [_lines(_cells(rows, columns, intervals)) for columns in parts]
         if max(len(line) for lines in tables for line in lines) <= width:
             break
-    parts = [line for lines in tables for line in (*lines, "")]
-    return "\n".join([*parts, *_group_lines(rows)]).rstrip()
+    shown = [line for lines in tables for line in (*lines, "")]
+    return "\n".join([*shown, *_group_lines(rows)]).rstrip()
 
 
-def markdown(rows: Sequence[Row], plan: Plan, source: str) -> str:
-    """The same, with what it is of."""
-    store = plan.store
-    parts = [
-        f"{len(plan.faces)} faces ({source}), {store.lr_size}x{store.lr_size} to "
-        f"{store.size}x{store.size} pixels; means, and half the width of their 95% intervals.",
-        "",
-    ]
-    for columns in (FIDELITY, REALISM):
+def markdown(
+    rows: Sequence[Row],
+    title: str,
+    parts: Sequence[Sequence[Column]] = PARTS,
+    legend: str = LEGEND,
+) -> str:
+    """The same, between a sentence on what it is of and one on what it shows."""
+    shown = [f"{title}; means, and half the width of their 95% intervals.", ""]
+    for columns in parts:
         head, *body = _cells(rows, columns)
         rule = ["---", *("---:" for _ in head[1:])]
-        parts += [f"| {' | '.join(line)} |" for line in (head, rule, *body)] + [""]
-    parts += [line for part in _group_lines(rows) for line in (part, "")]
-    return "\n".join([*parts, LEGEND]) + "\n"
+        shown += [f"| {' | '.join(line)} |" for line in (head, rule, *body)] + [""]
+    shown += [line for part in _group_lines(rows) for line in (part, "")]
+    return "\n".join([*shown, legend]) + "\n"
+
+
+def title_of(plan: Plan, source: str) -> str:
+    store = plan.store
+    return (
+        f"{len(plan.faces)} faces ({source}), {store.lr_size}x{store.lr_size} to "
+        f"{store.size}x{store.size} pixels"
+    )
 
 
 def record(rows: Sequence[Row], plan: Plan, source: str) -> dict[str, Any]:
@@ -60,13 +68,13 @@ def record(rows: Sequence[Row], plan: Plan, source: str) -> dict[str, Any]:
         "size": store.size,
         "lr_size": store.lr_size,
         "workers": plan.workers,
-        "columns": {c.key: {"heading": c.heading, "better": c.better} for c in COLUMNS},
+        "columns": headings(COLUMNS),
         "methods": [
             {
                 "name": row.name,
                 "settings": repr(method),
                 "candidates": row.candidates,
-                "values": {key: _plain(asdict(value)) for key, value in row.values.items()},
+                "values": plain(row.values),
                 "groups": row.groups,
                 "differences": {
                     key: {"difference": apart, "high": high, "low": low}
@@ -79,9 +87,16 @@ def record(rows: Sequence[Row], plan: Plan, source: str) -> dict[str, Any]:
     }
 
 
-def _plain(values: dict[str, float | None]) -> dict[str, float | None]:
-    """JSON has no infinity."""
-    return {name: x if x is None or math.isfinite(x) else None for name, x in values.items()}
+def headings(columns: Sequence[Column]) -> dict[str, Any]:
+    return {c.key: {"heading": c.heading, "better": c.better} for c in columns}
+
+
+def plain(values: dict[str, Value]) -> dict[str, Any]:
+    """Values as JSON, which has no infinity."""
+    return {
+        key: {name: x if x is None or math.isfinite(x) else None for name, x in asdict(v).items()}
+        for key, v in values.items()
+    }
 
 
 def _cells(rows: Sequence[Row], columns: Sequence[Column], intervals: bool = True) -> CELLS:

@@ -59,6 +59,7 @@ REALISM = (
     Column("memory", "MB", "low", 1e-6, 0),
 )
 """How real faces look, how different they are from each other, and what they cost."""
+PARTS = (FIDELITY, REALISM)
 COLUMNS = FIDELITY + REALISM
 BY_GROUP = ("found", "colour", "identity")
 """What is told for each group."""

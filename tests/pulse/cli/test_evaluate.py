@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 PATIENCE = 240
 
 
-def command(*arguments: str | int | Path) -> list[str]:
+def command(*arguments: str | float | Path) -> list[str]:
     return [sys.executable, "-m", "pulse", "evaluate", *map(str, arguments)]
 
 
@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
-def evaluate(*arguments: str | int | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def evaluate(*arguments: str | float | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments),
         capture_output=True,
@@ -153,3 +153,20 @@ def test_mistakes_get_one_sentence(folder: Path, arguments: tuple[str, ...], wor
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_films(folder: Path) -> None:
+    arguments = ("in", "--video", "--factor", 2, "--methods", "bicubic,x.safetensors")
+    done = evaluate(*arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "tOF" in done.stdout
+    table = json.loads((folder / "evaluation" / "film.json").read_text())
+    assert [m["name"] for m in table["methods"]] == ["truth", "bicubic", "x.safetensors"]
+    assert table["methods"][1]["values"]["psnr"]["mean"] > 15
+    assert "| bicubic |" in (folder / "evaluation" / "film.md").read_text()
+    again = evaluate(*arguments, "--json", cwd=folder)
+    assert json.loads(again.stdout) == table
+    wrong = evaluate(*arguments[:2], "--factor", 2.5, cwd=folder)
+    assert wrong.returncode == 2
+    assert "--factor takes a whole number" in wrong.stderr

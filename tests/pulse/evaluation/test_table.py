@@ -103,7 +103,11 @@ def test_text_and_markdown(plan: Plan) -> None:
     assert max(map(len, narrow.splitlines()[:5])) <= 90
     assert "best of 2" in wide
     assert "bicubic, largest differences: found % 100 (red above blue)" in wide
-    table = [line for line in report.markdown(rows, plan, "x").splitlines() if line[:1] == "|"]
+    table = [
+        line
+        for line in report.markdown(rows, report.title_of(plan, "x")).splitlines()
+        if line[:1] == "|"
+    ]
     assert len({line.count("|") for line in table[:5]}) == 1
     record = report.record(rows, plan, "x")
     assert record["methods"][0]["values"]["psnr"]["mean"] is None  # JSON has no infinity.
