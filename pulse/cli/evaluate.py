@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from pulse.cli import options
@@ -17,6 +18,7 @@ from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.progress import Display, display
 from pulse.evaluation import figures, report
 from pulse.evaluation.faces import Choice, Face, read_faces, sampled_faces
+from pulse.evaluation.judge import Judge
 from pulse.evaluation.methods import (
     FINISHERS,
     Enlarged,
@@ -31,6 +33,7 @@ from pulse.evaluation.opinions import lines_of, opinions
 from pulse.evaluation.store import Store
 from pulse.evaluation.table import rows_of
 from pulse.evaluation.work import Plan, Progress, compare
+from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
 from stylegan import EMBEDDED
@@ -129,6 +132,8 @@ def evaluate(
         shown, text = evaluate_film(data, output, names, factor=factor, count=count)
         print(text if as_json else f"{shown}\n{output / 'film.md'}, film.json: the table")
         return
+    Judge()  # What it needs is missed now, and not after the drawing.
+    figures.ready()
     upscaler = load_generator(generator, device, precision)
     size = upscaler.generator.resolution
     store = Store(output, size, _lr_size(size, factor))
@@ -155,6 +160,10 @@ def evaluate(
         if data is None
         else data.name
     )
+    for search in searches:
+        if search in chosen:  # Worked out here once, and not by each process.
+            low = torch.zeros(3, store.lr_size, store.lr_size)
+            upscaler.aids(LRFace(0, low), search.config.search)
     plan = Plan(store, entries, chosen, workers)
     try:
         with display() as shown:

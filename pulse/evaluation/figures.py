@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Sequence
 
@@ -49,21 +50,24 @@ def sheet(plan: Plan) -> bytes:
     return encode(paper, "png", FACTS, COMPOSITE)
 
 
-def plot(rows: Sequence[Row]) -> bytes:
-    """A PNG of two charts: PSNR-Y and identity across, kernel distance up; better is upper right.
-
-    Blau and Michaeli, CVPR 2018, show that no method can have both at once.
+def ready() -> None:
+    """Find out before the work whether its plot can be drawn.
 
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "The plot needs matplotlib: pip install 'pulse-faces[evaluate]'."
-        ) from error
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("The plot needs matplotlib: pip install 'pulse-faces[evaluate]'.")
+
+
+def plot(rows: Sequence[Row]) -> bytes:
+    """A PNG of two charts: PSNR-Y and identity across, kernel distance up; better is upper right.
+
+    Blau and Michaeli, CVPR 2018, show that no method can have both at once.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     charts = figure.subplots(1, 2)

@@ -15,7 +15,7 @@ from pulse.evaluation.faces import lowered
 from pulse.imaging.degrade import Bicubic
 from pulse.imaging.haarpsi import haarpsi
 from pulse.imaging.metrics import psnr_y, ssim_y
-from pulse.imaging.niqe import niqe
+from pulse.imaging.niqe import natural, niqe
 from pulse.imaging.pictures import InputError
 from pulse.search.losses import squared_error
 from stylegan.evaluate import FaceMeter, features_of
@@ -75,8 +75,9 @@ class Judge:
     def __init__(self) -> None:
         """
         Raises:
-            InputError: the package with EfficientNet-Lite0 is not installed.
+            InputError: a package that it needs is not installed.
         """
+        natural()
         self._meter = FaceMeter()
         try:
             self._network = load_efficientnet()

@@ -16,10 +16,11 @@ LEGEND = (
     "MSE: of the downscaled face against the input, on [0, 1], in 1e-5; found: faces of which a "
     "candidate has at most 1e-3. PSNR-Y, SSIM, HaarPSI: against the original. features: distance "
     "of EfficientNet-Lite0's features; identity: distance of dlib's descriptors, people count as "
-    "different from 0.6; colour: difference of mean colours. NIQE: distance from natural pictures; "
-    "detector: score of dlib's face detector; MOS: what people said, from 1 to 5 (--rate); kernel: "
-    "distance of the set from the originals, by pooled features; diversity: how far candidates of "
-    "a face are apart, by dlib. seconds: for a candidate; MB: that the drawing process grew to."
+    "different from 0.6; colour: difference of mean colours. NIQE: distance from natural pictures, "
+    "to compare pictures of one size; detector: score of dlib's face detector; MOS: what people "
+    "said, from 1 to 5 (--rate); kernel: distance of the set from the originals, by pooled "
+    "features; diversity: how far candidates of a face are apart, by dlib. seconds: for a "
+    "candidate; MB: that the drawing process grew to."
 )
 CELLS = list[list[str]]
 

