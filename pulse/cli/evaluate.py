@@ -36,6 +36,7 @@ from pulse.evaluation.work import Plan, Progress, compare
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
+from pulse.upscale import Upscaler
 from stylegan import EMBEDDED
 
 PLAIN_EVERY = 10.0
@@ -145,21 +146,10 @@ def evaluate(
     chosen = chosen_methods(names, searches, store)
 
     choice = Choice(count, held_out, align, labels)
-    faces: Iterator[Face]
-    if data is None:
-        if align or labels is not None or held_out is not None:
-            raise InputError("--align, --labels and --held-out are of a folder; give DATA.")
-        faces = sampled_faces(upscaler.generator, count or SAMPLES)
-    else:
-        faces = read_faces(data, size, choice, say)
+    faces = _faces(data, choice, upscaler)
     entries = tuple(store.add(face) for face in faces)
     if not entries:
         raise InputError(f"None of the pictures in {data} can be used.")
-    source = (
-        f"samples of the generator {generator}, the easiest there are for a search with it"
-        if data is None
-        else data.name
-    )
     for search in searches:
         if search in chosen:  # Worked out here once, and not by each process.
             low = torch.zeros(3, store.lr_size, store.lr_size)
@@ -174,16 +164,30 @@ def evaluate(
         raise typer.Exit(1) from None
 
     rows = list(rows_of(plan))
-    record = report.record(rows, plan, source)
+    source = (
+        f"samples of the generator {generator}, the easiest there are for a search with it"
+        if data is None
+        else data.name
+    )
+    record = json.dumps(report.record(rows, plan, source), indent=2)
     write_file(output / "table.md", report.markdown(rows, report.title_of(plan, source)).encode())
     write_file(output / "sheet.png", figures.sheet(plan))
     write_file(output / "plot.png", figures.plot(rows))
-    write_file(output / "table.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_file(output / "table.json", f"{record}\n".encode())
     if as_json:
-        print(json.dumps(record, indent=2))
+        print(record)
         return
     print(report.text(rows, shutil.get_terminal_size((WIDE, 0)).columns))
     print(f"{output / 'table.md'}, table.json, sheet.png, plot.png: the table, faces and a chart")
+
+
+def _faces(data: Path | None, choice: Choice, upscaler: Upscaler) -> Iterator[Face]:
+    """The faces of a folder, or samples of the generator."""
+    if data is not None:
+        return read_faces(data, upscaler.generator.resolution, choice, say)
+    if choice.align or choice.labels is not None or choice.held_out is not None:
+        raise InputError("--align, --labels and --held-out are of a folder; give DATA.")
+    return sampled_faces(upscaler.generator, choice.count or SAMPLES)
 
 
 def _rate(output: Path, host: str, port: int) -> None:
