@@ -102,6 +102,7 @@ def lines(path: Path) -> int:
         ("gradio", {"pulse/web"}),
         ("ray", {"pulse/batch/ray_engine.py"}),
         ("av", {"pulse/imaging"}),
+        ("matplotlib", {"pulse/evaluation/figures.py"}),
     ],
 )
 def test_a_library_has_one_home(library: str, homes: set[str]) -> None:
@@ -113,6 +114,7 @@ def test_a_library_has_one_home(library: str, homes: set[str]) -> None:
 
 def test_command_line_starts_without_gradio_and_ray() -> None:
     code = (
-        "import sys, pulse.cli.app; sys.exit(bool({'gradio', 'ray', 'fsspec'} & set(sys.modules)))"
+        "import sys, pulse.cli.app; "
+        "sys.exit(bool({'gradio', 'ray', 'fsspec', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -32,7 +32,7 @@ class Address:
     auth: tuple[str, str] | None = None
 
 
-def _theme() -> Base:
+def theme() -> Base:
     """Gradio's own without fonts from elsewhere."""
     system = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
     return Default(
@@ -72,7 +72,7 @@ def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
             pwa=False,
             mcp_server=False,
             enable_monitoring=False,
-            theme=_theme(),
+            theme=theme(),
             css=html.style(),
         )
     except OSError as error:

@@ -1,0 +1,98 @@
+"""The table as pictures: a sheet of faces, and realism against fidelity."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pulse.evaluation.faces import lowered
+from pulse.evaluation.methods import TRUTH
+from pulse.evaluation.store import MADE
+from pulse.evaluation.table import Row
+from pulse.evaluation.work import Plan
+from pulse.imaging.pictures import InputError, read_picture, to_image
+from pulse.results import COMPOSITE, TOOL, encode
+
+MOST = 8
+"""Faces on a sheet."""
+FACTS = {"Software": TOOL, "Description": MADE}
+_SIDE, _GAP, _CAPTION = 160, 6, 22
+
+
+def sheet(plan: Plan) -> bytes:
+    """A PNG like PULSE's figure 5: a row for each face, a column for each method.
+
+    The input comes first and the original last; of several candidates the first is shown.
+    """
+    entries, columns = plan.faces[:MOST], [*plan.methods, TRUTH]
+    width = (len(columns) + 1) * (_SIDE + _GAP) + _GAP
+    height = len(entries) * (_SIDE + _GAP) + _CAPTION + _GAP
+    paper = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
+
+    def place(row: int, column: int, image: Image.Image, how: Image.Resampling) -> None:
+        corner = (_GAP + column * (_SIDE + _GAP), _CAPTION + row * (_SIDE + _GAP))
+        paper.paste(image.resize((_SIDE, _SIDE), how), corner)
+
+    store = plan.store
+    names = [m if isinstance(m, str) else m.name for m in columns]
+    for column, name in enumerate((f"input, {store.lr_size}x{store.lr_size}", *names)):
+        draw.text((_GAP + column * (_SIDE + _GAP), 4), name[:26], "black", font)
+    for row, entry in enumerate(entries):
+        low = lowered(store.pictures(TRUTH, entry)[0], store.lr_size)
+        place(row, 0, to_image(low), Image.Resampling.NEAREST)
+        for column, method in enumerate(columns, 1):
+            image = read_picture(store.file(method, entry)).image
+            place(row, column, image, Image.Resampling.LANCZOS)
+    return encode(paper, "png", FACTS, COMPOSITE)
+
+
+def ready() -> None:
+    """Find out before the work whether its plot can be drawn.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("The plot needs matplotlib: pip install 'pulse-faces[evaluate]'.")
+
+
+def plot(rows: Sequence[Row]) -> bytes:
+    """A PNG of two charts: PSNR-Y and identity across, kernel distance up; better is upper right.
+
+    Blau and Michaeli, CVPR 2018, show that no method can have both at once.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    charts = figure.subplots(1, 2)
+    across = (("psnr", "PSNR-Y in dB, of the luma"), ("identity", "distance of dlib's descriptors"))
+    for chart, (key, label) in zip(charts, across, strict=True):
+        for row in rows:
+            x, y = row.values.get(key), row.values.get("kernel")
+            if x is None or y is None:
+                continue
+            errors = [
+                None if v.low is None or v.high is None else [[v.mean - v.low], [v.high - v.mean]]
+                for v in (x, y)
+            ]
+            chart.errorbar(
+                x.mean, y.mean, errors[1], errors[0], fmt="o", ecolor="lightgrey", capsize=2
+            )
+            chart.annotate(
+                row.name, (x.mean, y.mean), (5, 5), textcoords="offset points", fontsize=8
+            )
+        chart.set_xlabel(f"fidelity: {label}")
+        chart.set_ylabel("realism: kernel distance from originals")
+        chart.invert_yaxis()
+        chart.margins(0.15)
+        chart.grid(alpha=0.3)
+    charts[1].invert_xaxis()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
