@@ -2,6 +2,7 @@
 
 from pulse.superres.networks import Network
 from pulse.superres.pictures import PictureConfig, upscale
+from pulse.superres.recurrent import recurrent
 from pulse.superres.tiles import upscale_tensor
 from pulse.superres.weights import NetworkError, build, load, locate, names, save
 
@@ -13,6 +14,7 @@ __all__ = [
     "load",
     "locate",
     "names",
+    "recurrent",
     "save",
     "upscale",
     "upscale_tensor",
