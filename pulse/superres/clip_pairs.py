@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pulse.imaging.degrade import BD, DegradeConfig
-from pulse.imaging.pictures import InputError
+from pulse.imaging.pictures import InputError, setting
 from pulse.superres.pairs import Pair
 from pulse.superres.shelf import Shelf
 
@@ -43,6 +43,9 @@ class ClipConfig:
         speed: how far a still is moved from frame to frame, in LR pixels, at most; most are slower.
         front: share of the clips of stills in which a part of another passes in front.
         films: share of the clips that are cut out of films, where there are both.
+        every: each so manyth frame of a film is also used as a still.
+        test_seconds: at the end of a film that are kept apart to measure on.
+        held_out: pictures at the end of their order that are kept apart; None is a tenth.
     """
 
     scale: int = 4
@@ -52,6 +55,9 @@ class ClipConfig:
     speed: float = 3.0
     front: float = 0.4
     films: float = 0.5
+    every: int = 5
+    test_seconds: float = 25.0
+    held_out: int | None = None
 
     def __post_init__(self) -> None:
         if self.frames < 2:
@@ -87,6 +93,11 @@ class Clips:
         self.runs = tuple(run for run in runs if run.end - run.begin >= config.frames)
         # Around each frame so much is degraded with it that it becomes what it would in the whole.
         self._margin = 2 + math.ceil(3 * config.degradation.blur)
+        side = (config.patch + 2 * self._margin) * config.scale
+        if any(min(self.films[run.begin].shape[:2]) < side for run in self.runs):
+            raise InputError(
+                f"A film has frames of less than {side} pixels; give a smaller {setting('patch')}."
+            )
 
     @property
     def degradation(self) -> DegradeConfig:

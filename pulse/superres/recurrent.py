@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pulse.superres.networks.frvsr import FRVSR, warp
+from pulse.imaging.motion import warp
+from pulse.superres.networks.frvsr import FRVSR
 from pulse.superres.tiles import Tile, upscale_tensor
 
 CUT = 0.6
-"""What a warped frame misses the next by, as a share of that one's contrast, at a change of scene."""
+"""Share of a frame's contrast by which the one before, warped, misses it at a change of scene."""
 FAINT = 2 / 255
 """Misses that are never one, in pictures without contrast."""
 
@@ -52,9 +53,7 @@ def recurrent(
         yield sr
 
 
-def changed(
-    warped: Float[Tensor, "b 3 h w"], lr: Float[Tensor, "b 3 h w"]
-) -> Bool[Tensor, " b"]:
+def changed(warped: Float[Tensor, "b 3 h w"], lr: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, " b"]:
     """Whether a frame shows another scene than the one before it, which was warped onto it."""
     missed = (warped - lr).abs().mean((1, 2, 3))
     contrast = (lr - lr.mean((2, 3), keepdim=True)).abs().mean((1, 2, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,6 +25,7 @@ class Shelf:
         self._room = budget
         self._kept: list[UInt8[np.ndarray, "h w 3"]] = []
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -15,6 +15,6 @@ from pulse.superres.networks.unet import UNet, UNetConfig
 
 __all__ = [
     "FRVSR", "Compact", "CompactConfig", "ConfigError", "FRVSRConfig", "MSRResNet",
-    "MSRResNetConfig", "Network", "RRDBNet", "RRDBNetConfig", "SRResNet", "SRResNetConfig", "TransformNet",
-    "TransformNetConfig", "UNet", "UNetConfig",
+    "MSRResNetConfig", "Network", "RRDBNet", "RRDBNetConfig", "SRResNet", "SRResNetConfig",
+    "TransformNet", "TransformNetConfig", "UNet", "UNetConfig",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pulse.imaging.motion import warp
 from pulse.superres.networks.parts import (
     ConfigError,
     bilinear,
@@ -159,19 +160,3 @@ class _Two(nn.Module):
         for layer in self.convs:
             x = F.leaky_relu(layer(x), SLOPE)
         return x
-
-
-def warp(
-    image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]
-) -> Float[Tensor, "b c h w"]:
-    """The picture at p + flow(p) for each place p, bilinear; beyond its edge as at the edge.
-
-    Args:
-        flow: x then y, in pixels of the picture.
-    """
-    height, width = image.shape[-2:]
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
-    # From the middles of pixels to what grid_sample calls -1 to 1, the outer edges.
-    places = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
-    return F.grid_sample(image, places, padding_mode="border", align_corners=False)
