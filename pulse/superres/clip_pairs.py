@@ -119,8 +119,9 @@ class Clips:
         rng = torch.Generator().manual_seed(0)
         side = (TEST_SIDE + 2 * self._margin) * self.config.scale
         for number in range(TESTS):
+            places = self._movement(side, TEST_FRAMES, rng)
             still = self.tests[number % len(self.tests)]
-            yield self._pair(self._moved(still, side, TEST_FRAMES, rng)[0][None], rng)
+            yield self._pair(_moved(still, places, rng).frames[None], rng)
 
     def _pair(self, clips: Float[Tensor, "b t 3 H W"], rng: torch.Generator) -> Pair:
         """HR without its margin, and LR made of it with its margin."""
@@ -160,49 +161,18 @@ class Clips:
 
     def _composed(self, side: int, length: int, rng: torch.Generator) -> Float[Tensor, "t 3 s s"]:
         """A moved still, and perhaps a part of another that moves in front of it."""
-        back, _ = self._moved(self._still(rng), side, length, rng)
+        back = _moved(self._any(self.stills, rng), self._movement(side, length, rng), rng)
         if not _chance(self.config.front, rng):
-            return back
-        front, shape = self._moved(self._still(rng), side, length, rng)
-        return torch.lerp(back, front, shape)
+            return back.frames
+        front = _moved(self._any(self.stills, rng), self._movement(side, length, rng), rng)
+        return torch.lerp(back.frames, front.frames, front.shape)
 
-    def _still(self, rng: torch.Generator) -> UInt8[np.ndarray, "h w 3"]:
-        return self.stills[_whole(len(self.stills), rng)]
+    @staticmethod
+    def _any(shelf: Shelf, rng: torch.Generator) -> UInt8[np.ndarray, "h w 3"]:
+        return shelf[_whole(len(shelf), rng)]
 
-    def _moved(
-        self, still: UInt8[np.ndarray, "h w 3"], side: int, length: int, rng: torch.Generator
-    ) -> tuple[Float[Tensor, "t 3 s s"], Float[Tensor, "t 1 s s"]]:
-        """A still as a camera sees it that moves, turns and comes nearer; and a shape upon it.
-
-        Returns:
-            The frames; how much of each pixel lies in the shape, from 0 to 1.
-        """
-        places = self._places(side, length, rng)
-        low, high = places.amin((0, 1, 2)), places.amax((0, 1, 2))
-        size = torch.tensor([still.shape[1], still.shape[0]])
-        # Where the still is too small for all of the movement, it is mirrored at its edges.
-        room = (size - 1 - (high - low)).clamp(min=0)
-        corners = torch.rand(CHOICES, 2, generator=rng) * room
-        cuts = []
-        for corner in corners:
-            begin = (corner.long() - 2).clamp(min=0)
-            end = torch.minimum((corner + high - low).long() + 4, size)
-            cuts.append((begin, _floats(still[begin[1] : end[1], begin[0] : end[0]][None])))
-        chosen = int(torch.stack([_detail(region) for _, region in cuts]).argmax())
-        first, region = cuts[chosen]
-        places = places - low + corners[chosen]
-        knots = torch.randn(1, 1, KNOTS, KNOTS, generator=rng)
-        height = F.interpolate(knots, size=region.shape[-2:], mode="bicubic", align_corners=False)
-        shape = torch.sigmoid(height * min(region.shape[-2:]) / KNOTS)
-        region = torch.cat((region, shape), 1).expand(length, -1, -1, -1)
-        grid = (2 * (places - first) + 1) / torch.tensor(region.shape[:-3:-1]) - 1
-        seen = F.grid_sample(
-            region, grid, mode="bicubic", padding_mode="reflection", align_corners=False
-        ).clamp(0, 1)
-        return seen[:, :3], seen[:, 3:]
-
-    def _places(self, side: int, length: int, rng: torch.Generator) -> Float[Tensor, "t s s 2"]:
-        """Where each pixel of each frame lies in the still, x then y, from an unknown corner."""
+    def _movement(self, side: int, length: int, rng: torch.Generator) -> Float[Tensor, "t s s 2"]:
+        """Where each pixel of each frame lies in a still, x then y, from an unknown corner."""
         scale = self.config.scale
         moving = 0.0 if _chance(STANDING, rng) else 1.0
         time = moving * (torch.arange(length) - (length - 1) / 2)
@@ -210,23 +180,54 @@ class Clips:
         speed = self.config.speed * scale * float(torch.rand((), generator=rng)) ** 2
         turn, zoom, bend = ((torch.rand(3, generator=rng) * 2 - 1) ** 3).tolist()
         heading = 2 * math.pi * float(torch.rand((), generator=rng))
-        angle = turn * TURN * time
-        size = (zoom * ZOOM * time).exp()
+        angle, size = turn * TURN * time, (zoom * ZOOM * time).exp()
+        cos, sin = (x[:, None, None] for x in (size * angle.cos(), size * angle.sin()))
         axis = torch.arange(side) - (side - 1) / 2
         y, x = torch.meshgrid(axis, axis, indexing="ij")
-        cos, sin = size * angle.cos(), size * angle.sin()
-        turned = torch.stack(
-            (
-                cos[:, None, None] * x - sin[:, None, None] * y,
-                sin[:, None, None] * x + cos[:, None, None] * y,
-            ),
-            -1,
-        )
+        turned = torch.stack((cos * x - sin * y, sin * x + cos * y), -1)
         along = torch.tensor([math.cos(heading), math.sin(heading)]) * speed
         knots = torch.randn(1, 2, KNOTS, KNOTS, generator=rng)
         bent = F.interpolate(knots, size=(side, side), mode="bicubic", align_corners=False)[0]
         drift = along + bend * BEND * scale * bent.permute(1, 2, 0)
         return turned + time[:, None, None, None] * drift
+
+
+class _Moved(NamedTuple):
+    """A still as a camera sees it that moves, turns and comes nearer.
+
+    Attributes:
+        shape: how much of each pixel lies in a shape that is drawn on the still, from 0 to 1.
+    """
+
+    frames: Float[Tensor, "t 3 s s"]
+    shape: Float[Tensor, "t 1 s s"]
+
+
+def _moved(
+    still: UInt8[np.ndarray, "h w 3"], places: Float[Tensor, "t s s 2"], rng: torch.Generator
+) -> _Moved:
+    low, high = places.amin((0, 1, 2)), places.amax((0, 1, 2))
+    size = torch.tensor([still.shape[1], still.shape[0]])
+    # Where the still is too small for all of the movement, it is mirrored at its edges.
+    room = (size - 1 - (high - low)).clamp(min=0)
+    corners = torch.rand(CHOICES, 2, generator=rng) * room
+    cuts = []
+    for corner in corners:
+        begin = (corner.long() - 2).clamp(min=0)
+        end = torch.minimum((corner + high - low).long() + 4, size)
+        cuts.append((begin, _floats(still[begin[1] : end[1], begin[0] : end[0]][None])))
+    chosen = int(torch.stack([_detail(region) for _, region in cuts]).argmax())
+    first, region = cuts[chosen]
+    places = places - low + corners[chosen] - first
+    knots = torch.randn(1, 1, KNOTS, KNOTS, generator=rng)
+    height = F.interpolate(knots, size=region.shape[-2:], mode="bicubic", align_corners=False)
+    shape = torch.sigmoid(height * min(region.shape[-2:]) / KNOTS)
+    region = torch.cat((region, shape), 1).expand(len(places), -1, -1, -1)
+    grid = (2 * places + 1) / torch.tensor(region.shape[:-3:-1]) - 1
+    seen = F.grid_sample(
+        region, grid, mode="bicubic", padding_mode="reflection", align_corners=False
+    ).clamp(0, 1)
+    return _Moved(seen[:, :3], seen[:, 3:])
 
 
 def _detail(region: Float[Tensor, "1 3 h w"]) -> Float[Tensor, ""]:

@@ -15,6 +15,7 @@ from pulse.imaging.pictures import InputError, setting
 from pulse.superres.clip_pairs import Clips
 from pulse.superres.discriminators import Discriminator
 from pulse.superres.networks import FRVSR, FRVSRConfig
+from pulse.superres.networks.frvsr import FlowNetwork
 from pulse.superres.recurrent import unrolled
 from pulse.superres.train import SAVE_SECONDS, advanced
 from pulse.superres.training import Training
@@ -31,8 +32,8 @@ class FilmTrainConfig(TrainConfig):
 
     Attributes:
         network: an `FRVSRConfig`.
-        warp: weight of what each LR frame, warped, misses the next by, counted like the pixels of
-            the result (Sajjadi et al. 2018, equation 4, where both are squared).
+        warp: where flow is learned, weight of what each LR frame, warped, misses the next by,
+            counted like the result's pixels (Sajjadi et al. 2018, equation 4: both squared).
         ping_pong: weight of how a frame differs when the clip is gone through forwards and then
             backwards to its first frame (Chu et al. 2020, equation 3): it keeps what was drawn
             from growing without end. 0 is without, which takes half of the time.
@@ -82,7 +83,9 @@ class FilmTraining(Training):
             self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
         ):
             sr, warped = unrolled(self.network, lr)
-        loss = self.film.warp * self._difference(warped, lr[:, 1:])
+        # Lucas and Kanade's flow cannot be trained, so what it misses is no loss.
+        learned = isinstance(self.network.flow, FlowNetwork)
+        loss = self.film.warp * self._difference(warped, lr[:, 1:]) if learned else sr.new_zeros(())
         if ping_pong:
             back = sr[:, length:].flip(1)
             loss = loss + ping_pong * F.mse_loss(back, sr[:, : length - 1])

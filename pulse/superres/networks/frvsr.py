@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pulse.imaging.motion import warp
+from pulse.imaging.motion import optical_flow, warp
 from pulse.superres.networks.parts import (
     ConfigError,
     bilinear,
@@ -27,6 +27,8 @@ from pulse.superres.networks.srresnet import PlainBlock
 FARTHEST = 24.0
 """LR pixels, in each direction, that a place may have come from."""
 SLOPE = 0.2
+DAMPING = 2e-4
+"""LR frames have clear patterns, all of which are followed."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class FRVSRConfig:
         scale: 2 to 8.
         blocks, channels: of the body, and the width of each.
         body: "residual", as in the paper; or "dense", the blocks of ESRGAN, which grow by `growth`.
-        flow: widths of the flow network, each level of which is half as wide and high.
+        flow: widths of the flow network, each level of which is half as wide and high; with none
+            the flow is Lucas and Kanade's, which has nothing to be trained.
     """
 
     scale: int = 4
@@ -45,13 +48,13 @@ class FRVSRConfig:
     channels: int = 64
     body: Literal["residual", "dense"] = "residual"
     growth: int = 32
-    flow: tuple[int, ...] = (24, 48, 64)
+    flow: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= self.scale <= 8:
             raise ConfigError(f"FRVSR cannot upscale by {self.scale}: take 2 to 8")
-        if not 1 <= len(self.flow) <= 5:
-            raise ConfigError("its flow network has 1 to 5 levels")
+        if len(self.flow) > 5:
+            raise ConfigError("its flow network has 5 levels at most")
         if self.body not in ("residual", "dense"):
             raise ConfigError(f"FRVSR has no body {self.body!r}: take residual or dense")
 
@@ -63,7 +66,8 @@ class FRVSR(nn.Module):
     place has come from; that picture, warped, goes into the next as s^2 channels for each colour.
 
     Unlike the paper's, the body upscales by one sub-pixel convolution at its end, so that all of
-    it is computed on LR pixels, and the bilinear-upscaled frame is added to its result.
+    it is computed on LR pixels, and the bilinear-upscaled frame is added to its result. Its flow
+    may be computed instead of learned: a network needs far more training to come as near.
 
     Called with a frame alone it draws the first of a film, before which everything was black.
     """
@@ -75,7 +79,7 @@ class FRVSR(nn.Module):
         super().__init__()
         self.config, self.scale = config, config.scale
         channels, outputs = config.channels, 3 * config.scale**2
-        self.flow = FlowNetwork(config.flow)
+        self.flow = FlowNetwork(config.flow) if config.flow else LucasKanade()
         self.first = conv(3 + outputs, channels)
         dense = config.body == "dense"
         self.blocks = nn.Sequential(
@@ -111,6 +115,17 @@ class FRVSR(nn.Module):
         """The frame that was drawn last, moved to where things are now."""
         large = bilinear(flow, self.scale) * self.scale
         return F.pixel_unshuffle(warp(sr, large), self.scale)
+
+
+class LucasKanade(nn.Module):
+    """Where each place of a frame was in the one before, by `optical_flow`; without gradients."""
+
+    def forward(
+        self, before: Float[Tensor, "b 3 h w"], now: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b 2 h w"]:
+        """As `FlowNetwork`'s."""
+        grey, last = (x.float().mean(1, keepdim=True) for x in (now, before))
+        return optical_flow(last, grey, DAMPING)
 
 
 class FlowNetwork(nn.Module):

@@ -72,6 +72,17 @@ def test_stills_move_and_no_faster_than_they_may() -> None:
     assert 0 < sum(same) < 20
 
 
+def test_what_moves_in_front_moves_otherwise() -> None:
+    """A mean over many: no flow within a clip tells where it bends and where something passes."""
+    spread = []
+    for front in (0.0, 1.0):
+        config = ClipConfig(patch=32, frames=2, front=front)
+        grey = luma(clips(config).draw(16, rng()).hr).float() / 255
+        flow = optical_flow(grey[:, 0], grey[:, 1])[..., 10:-10, 10:-10]
+        spread.append(flow.std((-2, -1)).mean())
+    assert spread[1] > 1.5 * spread[0]
+
+
 def test_a_still_that_is_too_small_for_its_movement_is_mirrored() -> None:
     small = Clips(ClipConfig(patch=16, frames=5, speed=20), shelf(still(70, 70)), shelf(still()))
     hr = small.draw(4, rng()).hr

@@ -18,9 +18,8 @@ from pulse.superres.shelf import Shelf
 from pulse.superres.train import LOG, NETWORK, STATE
 from pulse.superres.train_film import FilmTrainConfig, FilmTraining, train_film
 
-TINY = FilmTrainConfig(
-    network=FRVSRConfig(4, 1, 8, flow=(8, 8)), steps=6, batch=2, lr=2e-3, warmup=1
-)
+TINY_CONFIG = FRVSRConfig(4, 1, 8, flow=(8, 8))
+TINY = FilmTrainConfig(network=TINY_CONFIG, steps=6, batch=2, lr=2e-3, warmup=1)
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +38,20 @@ def weights_of(path: Path) -> torch.Tensor:
     return torch.cat([p.flatten() for p in network.parameters()])
 
 
-def test_training_brings_the_losses_down(clips: Clips) -> None:
-    training = FilmTraining(replace(TINY, steps=60))
+@pytest.mark.parametrize("network", [TINY_CONFIG, FRVSRConfig(4, 1, 8)], ids=str)
+def test_training_brings_the_loss_down(clips: Clips, network: FRVSRConfig) -> None:
+    training = FilmTraining(replace(TINY, network=network, steps=60))
     pair = clips.draw(8, torch.Generator().manual_seed(1))
 
     @torch.no_grad()
-    def losses() -> tuple[float, float]:
-        sr, of_flow = training._drawn(pair.lr)
-        return float(training._content(sr, pair.hr.flatten(0, 1))), float(of_flow)
+    def content() -> float:
+        sr, _ = training._drawn(pair.lr)
+        return float(training._content(sr, pair.hr.flatten(0, 1)))
 
-    content, of_flow = losses()
+    before = content()
     while training.done < 1:
         training.advance(clips)
-    after = losses()
-    assert after[0] < 0.96 * content
-    assert after[1] < 0.9 * of_flow
+    assert content() < 0.96 * before
 
 
 def test_training_leaves_what_it_says(clips: Clips, tmp_path: Path) -> None:
@@ -105,6 +103,12 @@ def test_flow_is_learned_from_the_warped_frames_alone(clips: Clips) -> None:
     assert training.network.flow.last.weight.grad is not None
     assert training.network.flow.last.weight.grad.abs().max() > 0
     assert all(p.grad is None for p in training.network.blocks.parameters())
+
+
+def test_a_flow_that_is_computed_has_no_loss(clips: Clips) -> None:
+    training = FilmTraining(replace(TINY, network=FRVSRConfig(4, 1, 8)))
+    _, loss = training._drawn(clips.draw(2, torch.Generator().manual_seed(0)).lr)
+    assert loss == 0
 
 
 def test_ping_pong_compares_the_way_back(clips: Clips) -> None:

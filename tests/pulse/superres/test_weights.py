@@ -27,7 +27,7 @@ from pulse.superres.weights import AnyNetwork, Config, NetworkError, build, load
 OURS: tuple[Config, ...] = (
     CompactConfig(2, 2, 8, inner=4),
     FRVSRConfig(4, 1, 8, flow=(8, 12)),
-    FRVSRConfig(2, 1, 8, "dense", 4, (8,)),
+    FRVSRConfig(2, 1, 8, "dense", 4),
     MSRResNetConfig(3, 2, 8),
     RRDBNetConfig(2, 1, 8, 4, unshuffle=2),
     SRResNetConfig(4, 2, 8, batch_norm=True, skip=False, tanh=True),
