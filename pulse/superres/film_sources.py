@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 
+from pulse.imaging.motion import warp
 from pulse.imaging.pictures import InputError
 from pulse.superres.clip_pairs import ClipConfig, Clips, Run
+from pulse.superres.networks.frvsr import LucasKanade
 from pulse.superres.pairs import PairConfig
 from pulse.superres.recurrent import changed
 from pulse.superres.shelf import Shelf
 from pulse.superres.sources import read_pairs
 from stylegan.dataset import SUFFIXES
 
-_STRIDE = 8
-"""Every so manyth pixel is looked at to tell whether the scene changes."""
+_SMALLER = 8
+"""How many times smaller frames are looked at to tell whether the scene changes."""
 
 
 def read_clips(data: Sequence[Path], config: ClipConfig) -> Clips:
@@ -75,7 +78,7 @@ def _differs(before: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"]
     if before.shape != now.shape:
         return True
     one, other = (
-        torch.from_numpy(x[::_STRIDE, ::_STRIDE].copy()).permute(2, 0, 1)[None].float() / 255
+        torch.from_numpy(np.array(Image.fromarray(x).reduce(_SMALLER))).permute(2, 0, 1)[None] / 255
         for x in (before, now)
     )
-    return bool(changed(one, other))
+    return bool(changed(warp(one, LucasKanade()(one, other)), other))

@@ -14,6 +14,7 @@ from pulse.superres import weights
 from pulse.superres.clip_pairs import ClipConfig, Clips
 from pulse.superres.discriminators import DiscriminatorConfig
 from pulse.superres.networks import FRVSR, CompactConfig, FRVSRConfig
+from pulse.superres.networks.frvsr import FlowNetwork
 from pulse.superres.shelf import Shelf
 from pulse.superres.train import LOG, NETWORK, STATE
 from pulse.superres.train_film import FilmTrainConfig, FilmTraining, train_film
@@ -100,6 +101,7 @@ def test_flow_is_learned_from_the_warped_frames_alone(clips: Clips) -> None:
     _, loss = training._drawn(pair.lr)
     loss.backward()
     assert isinstance(training.network, FRVSR)
+    assert isinstance(training.network.flow, FlowNetwork)
     assert training.network.flow.last.weight.grad is not None
     assert training.network.flow.last.weight.grad.abs().max() > 0
     assert all(p.grad is None for p in training.network.blocks.parameters())
