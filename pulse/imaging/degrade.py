@@ -19,6 +19,8 @@ from pulse.imaging.pictures import InputError, read_picture, setting
 
 Degradation = Callable[[Float[Tensor, "b 3 h h"]], Float[Tensor, "b 3 l l"]]
 """Any way from HR to LR, on pictures in [0, 1]."""
+BD = "blur:0.375,point"
+"""A blur of 1.5 HR pixels at four times the size, then points: what films are measured with."""
 BLURRED = 0.1
 """Share of a pattern's strength that a degradation has to leave for it to be inverted."""
 
@@ -72,6 +74,19 @@ class Box(Separable):
         """From `hr_size` x `hr_size` to `lr_size` x `lr_size` pixels; lr_size <= hr_size."""
         x = _distances(hr_size, lr_size).round(decimals=9)
         super().__init__(_means(((x > -0.5) & (x <= 0.5)).double()))
+
+
+class Point(Separable):
+    """Gaussian blur, of which the middle of each block is taken: the "BD" of films.
+
+    Sajjadi et al. 2018 (FRVSR), section 4.2, blur by 1.5 HR pixels and keep each fourth, the first
+    of its block, so that the LR picture is shifted against the HR picture. Here it is not.
+    """
+
+    def __init__(self, hr_size: int, lr_size: int, sigma: float) -> None:
+        """The standard deviation is in LR pixels, above 0."""
+        x = _distances(hr_size, lr_size)
+        super().__init__(_means((-0.5 * (x / sigma) ** 2).exp()))
 
 
 class Blur(Separable):
@@ -157,7 +172,8 @@ class DegradeConfig:
 
     Attributes:
         blur: standard deviation of a Gaussian blur, in LR pixels; 0 is none.
-        resampling: how it was downscaled.
+        resampling: how it was downscaled; "point" takes what is in the middle of each pixel after
+            the blur, which must be there.
         grey: whether the colours were lost, so that only the luma is compared.
         jpeg: quality at which the LR picture was saved as JPEG, from 1 to 100.
         mask: a square picture that is white where the LR picture counts, black where it does not.
@@ -169,7 +185,7 @@ class DegradeConfig:
     """
 
     blur: float = 0.0
-    resampling: Literal["bicubic", "box"] = "bicubic"
+    resampling: Literal["bicubic", "box", "point"] = "bicubic"
     grey: bool = False
     jpeg: int | None = None
     mask: Path | None = None
@@ -180,6 +196,11 @@ class DegradeConfig:
             raise InputError(
                 f"A blur of {self.blur:g} cannot be: give its sigma in pixels of the small "
                 "picture, for instance blur:1.5."
+            )
+        if self.resampling == "point" and not self.blur:
+            raise InputError(
+                "Points of a picture that was not blurred are no degradation; give blur as well, "
+                f"for instance {BD}."
             )
         if self.jpeg is not None and not 1 <= self.jpeg <= 100:
             raise InputError(
@@ -201,7 +222,7 @@ class DegradeConfig:
         found: dict[str, Any] = {}
         for part in (part.strip() for part in text.split(",")):
             name, _, value = part.partition(":")
-            key = "resampling" if part in ("bicubic", "box") else name
+            key = "resampling" if part in ("bicubic", "box", "point") else name
             if key in found:
                 raise InputError(
                     f"{setting('degrade')} {text} says two things of {key}; leave one out."
@@ -288,6 +309,8 @@ class DegradeConfig:
         return Separable(matrix)
 
     def _down(self, hr_size: int, lr_size: int) -> Separable:
+        if self.resampling == "point":
+            return Point(hr_size, lr_size, self.blur)
         down: Separable = (
             Box(hr_size, lr_size) if self.resampling == "box" else Bicubic(hr_size, lr_size)
         )
@@ -319,4 +342,4 @@ def _chained(operators: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], 
     return degrade
 
 
-SYNTAX = "bicubic, box, blur:SIGMA, grey, jpeg:QUALITY, mask:FILE, noise:SIGMA"
+SYNTAX = "bicubic, box, point, blur:SIGMA, grey, jpeg:QUALITY, mask:FILE, noise:SIGMA"

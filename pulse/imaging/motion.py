@@ -7,14 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-_COARSEST = 24
+_COARSEST = 12
 """Pixels that the shorter side of a pyramid's top has at least."""
 _ROUNDS = 5
 _WINDOW, _SIGMA = 15, 3.0
 """Of the pixels that are taken to move alike."""
-_DAMPING = 1e-3
-"""Added to squared gradients of pictures in [0, 1]: where there are none nothing moves. With less,
-the faint patterns of aliasing would be followed in blurred films."""
 _STEP = 1.0
 """Pixels by which a round may change a place."""
 
@@ -37,7 +34,7 @@ def warp(
 
 @torch.no_grad()
 def optical_flow(
-    before: Float[Tensor, "b 1 h w"], now: Float[Tensor, "b 1 h w"]
+    before: Float[Tensor, "b 1 h w"], now: Float[Tensor, "b 1 h w"], damping: float = 1e-3
 ) -> Float[Tensor, "b 2 h w"]:
     """Flow in pixels, x then y, such that `now` is `warp(before, flow)`.
 
@@ -46,6 +43,8 @@ def optical_flow(
 
     Args:
         before, now: grey, in [0, 1].
+        damping: added to squared gradients, so that nothing moves where there are none. With less,
+            faint patterns are followed, as those of aliasing in blurred films.
     """
     pyramid = [(before, now)]
     while min(pyramid[-1][0].shape[-2:]) >= 2 * _COARSEST:
@@ -58,11 +57,13 @@ def optical_flow(
             flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
             flow = flow * grown[:, None, None]
         for _ in range(_ROUNDS):
-            flow = flow + _step(warp(first, flow), second)
+            flow = flow + _step(warp(first, flow), second, damping)
     return flow
 
 
-def _step(warped: Float[Tensor, "b 1 h w"], now: Float[Tensor, "b 1 h w"]) -> Tensor:
+def _step(
+    warped: Float[Tensor, "b 1 h w"], now: Float[Tensor, "b 1 h w"], damping: float
+) -> Float[Tensor, "b 2 h w"]:
     """How much farther each place has moved, by least squares over its window."""
     both = F.pad((warped + now) / 2, (1, 1, 1, 1), mode="replicate")
     dx = (both[..., 1:-1, 2:] - both[..., 1:-1, :-2]) / 2
@@ -70,7 +71,7 @@ def _step(warped: Float[Tensor, "b 1 h w"], now: Float[Tensor, "b 1 h w"]) -> Te
     missing = now - warped
     products = torch.cat((dx * dx, dx * dy, dy * dy, dx * missing, dy * missing), 1)
     xx, xy, yy, x, y = _blurred(products, _WINDOW, _SIGMA).split(1, 1)
-    xx, yy = xx + _DAMPING, yy + _DAMPING
+    xx, yy = xx + damping, yy + damping
     step = torch.cat((yy * x - xy * y, xx * y - xy * x), 1) / (xx * yy - xy * xy)
     return step.clamp(-_STEP, _STEP)
 

@@ -2,6 +2,7 @@
 
 from pulse.superres.networks import Network
 from pulse.superres.pictures import PictureConfig, upscale
+from pulse.superres.recurrent import recurrent
 from pulse.superres.tiles import upscale_tensor
 from pulse.superres.weights import NetworkError, build, load, locate, mixed, names, save
 
@@ -14,6 +15,7 @@ __all__ = [
     "locate",
     "mixed",
     "names",
+    "recurrent",
     "save",
     "upscale",
     "upscale_tensor",

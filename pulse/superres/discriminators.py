@@ -38,10 +38,11 @@ class Discriminator(nn.Module):
     patches may have other sizes. It ends without the sigmoid, which is in the losses.
     """
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: DiscriminatorConfig, frames: int = 1) -> None:
+        """For pictures, or for so many frames of a film that are looked at together."""
         super().__init__()
         widths = [config.channels * n for n in (1, 1, 2, 2, 4, 4, 8, 8)]
-        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, 1, 1), nn.LeakyReLU(_SLOPE)]
+        layers: list[nn.Module] = [nn.Conv2d(3 * frames, widths[0], 3, 1, 1), nn.LeakyReLU(_SLOPE)]
         for number, (inputs, outputs) in enumerate(pairwise(widths)):
             layers += [
                 nn.Conv2d(inputs, outputs, 3, 1 + (number % 2 == 0), 1, bias=False),
@@ -60,7 +61,7 @@ class Discriminator(nn.Module):
                 nn.Linear(_DENSE, 1),
             )
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n"]:
+    def forward(self, images: Float[Tensor, "b 3*f h w"]) -> Float[Tensor, "b n"]:
         """Logits of being an original, for pictures in [0, 1]: one for each, or for each place."""
         x = images * 2 - 1
         x = x.contiguous(memory_format=torch.channels_last)

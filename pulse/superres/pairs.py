@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -62,10 +62,21 @@ class PairConfig:
 
 
 class Pair(NamedTuple):
-    """The same pictures twice, on [0, 1]; `lr` has 8 bits."""
+    """The same pictures twice, on [0, 1]; `lr` has 8 bits. Clips have one axis more, of frames."""
 
-    lr: Float[Tensor, "b 3 h w"]
-    hr: Float[Tensor, "b 3 h*s w*s"]
+    lr: Float[Tensor, "b *t 3 h w"]
+    hr: Float[Tensor, "b *t 3 h*s w*s"]
+
+
+class Source(Protocol):
+    """What a network is trained on: `Pairs`, or `Clips`."""
+
+    @property
+    def degradation(self) -> DegradeConfig: ...
+
+    def draw(self, count: int, rng: torch.Generator, device: torch.device | str) -> Pair: ...
+
+    def held_out(self) -> Iterator[Pair]: ...
 
 
 class Pairs:
@@ -90,6 +101,10 @@ class Pairs:
         self._play = min(play, self._margin)
         side = patch + 2 * self._margin
         self._degrade = degradation.oblong(side, side, scale)
+
+    @property
+    def degradation(self) -> DegradeConfig:
+        return self.config.degradation
 
     def draw(self, count: int, rng: torch.Generator, device: torch.device | str = "cpu") -> Pair:
         """Patches at random places of random pictures, turned and mirrored at random.

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse.imaging.metrics import psnr_y
+from pulse.superres.networks import FRVSR
 from pulse.superres.networks.parts import bicubic
-from pulse.superres.pairs import Pairs
+from pulse.superres.pairs import Pairs, Source
+from pulse.superres.recurrent import unrolled
 from pulse.superres.training import Training
 from pulse.superres.training_config import Progress, TrainConfig
 from pulse.superres.weights import AnyNetwork, save
@@ -53,9 +55,15 @@ def train(
         NetworkError: the state in the folder is of another training.
         OSError: the folder cannot be written.
     """
+    yield from advanced(Training(config, device, start), pairs, folder, every)
+
+
+def advanced(
+    training: Training, pairs: Source, folder: Path, every: float = SAVE_SECONDS
+) -> Iterator[Progress]:
+    """The same for any training, on what it is made for."""
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
-    training = Training(config, device, start)
     if (folder / STATE).exists():
         training.restore(folder / STATE)
     if training.done >= 1:  # Nothing is left to do but to tell how it went.
@@ -75,7 +83,7 @@ def train(
         raise
 
 
-def _kept(training: Training, pairs: Pairs, folder: Path, progress: Progress) -> Progress:
+def _kept(training: Training, pairs: Source, folder: Path, progress: Progress) -> Progress:
     """Measure, write everything, and if the first of two stages is over, begin the next."""
     begin = time.monotonic()
     measured = measure(training.average, pairs)
@@ -92,17 +100,17 @@ def _kept(training: Training, pairs: Pairs, folder: Path, progress: Progress) ->
     return progress
 
 
-def _save(training: Training, pairs: Pairs, folder: Path, figures: dict[str, float]) -> None:
+def _save(training: Training, pairs: Source, folder: Path, figures: dict[str, float]) -> None:
     training.save(folder / STATE)
     save(training.average, folder / NETWORK, _notes(training, pairs, figures))
 
 
-def _notes(training: Training, pairs: Pairs, figures: dict[str, float]) -> dict[str, str]:
+def _notes(training: Training, pairs: Source, figures: dict[str, float]) -> dict[str, str]:
     """What a network's file says of how it came about."""
     config = asdict(training.config)
     del config["network"]  # The file has it already.
     return {
-        "degradation": str(pairs.config.degradation),
+        "degradation": str(pairs.degradation),
         "training": json.dumps(config, default=str),
         "steps": str(training.step),
         **{name: f"{value:.3f}" for name, value in figures.items()},
@@ -122,21 +130,26 @@ class Measured(NamedTuple):
 
 
 @torch.no_grad()
-def measure(network: AnyNetwork, pairs: Pairs) -> Measured:
+def measure(network: AnyNetwork, pairs: Source) -> Measured:
     """How well a network does on the pictures that were held out."""
     scale, device = network.scale, next(network.parameters()).device
     ours, simple, rows = [], [], []
     for pair in pairs.held_out():
-        sr, large = (
-            _bytes(x) for x in (network(pair.lr.to(device)).cpu(), bicubic(pair.lr, scale))
-        )
-        ours.append(psnr_y(sr, pair.hr, scale))
-        simple.append(psnr_y(large, pair.hr, scale))
-        if len(rows) < SHEET_ROWS:
-            rows.append((F.interpolate(pair.lr, scale_factor=float(scale)), large, sr, pair.hr))
+        sr = _drawn(network, pair.lr.to(device)).cpu()
+        lr, hr = (x.flatten(0, -4) for x in pair)
+        sr, large = _bytes(sr), _bytes(bicubic(lr, scale))
+        ours.append(psnr_y(sr, hr, scale))
+        simple.append(psnr_y(large, hr, scale))
+        if len(rows) < SHEET_ROWS:  # Of clips the last frame.
+            small = F.interpolate(lr[-1:], scale_factor=float(scale))
+            rows.append((small, large[-1:], sr[-1:], hr[-1:]))
     side = min([SHEET_SIDE, *(min(x.shape[-2:]) for row in rows for x in row)])
     sheet = torch.cat([_middle(x, side) for row in rows for x in row]) * 2 - 1
     return Measured(float(torch.cat(ours).mean()), float(torch.cat(simple).mean()), sheet)
+
+
+def _drawn(network: AnyNetwork, lr: Float[Tensor, "b *t 3 h w"]) -> Float[Tensor, "n 3 H W"]:
+    return unrolled(network, lr).sr.flatten(0, 1) if isinstance(network, FRVSR) else network(lr)
 
 
 def _figures(measured: Measured) -> dict[str, float]:

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from pulse.superres import losses
 from pulse.superres.discriminators import Discriminator
-from pulse.superres.pairs import Pairs
+from pulse.superres.pairs import Source
 from pulse.superres.training_config import Progress, TrainConfig
 from pulse.superres.weights import AnyNetwork, NetworkError, build
 from stylegan.files import whole
@@ -41,7 +41,7 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = build(config.network)
-            self.judge = Discriminator(config.discriminator) if config.gan else None
+            self.judge = self._new_judge() if config.gan else None
         if start is not None:
             self.network.load_state_dict(start.state_dict())
         for module in (self.network, self.judge):
@@ -60,6 +60,9 @@ class Training:
             self.begin_gan()
         self.means = torch.zeros(4, device=self.device)
         self.precision = _precision(config, self.device)
+
+    def _new_judge(self) -> nn.Module:
+        return Discriminator(self.config.discriminator)
 
     def _optimise(self) -> None:
         self.adam = torch.optim.Adam(self.network.parameters(), fused=True)
@@ -85,7 +88,7 @@ class Training:
         self.stage, self.stage_step = "gan", 0
         self._optimise()
 
-    def advance(self, pairs: Pairs) -> Progress:
+    def advance(self, pairs: Source) -> Progress:
         """One step.
 
         Raises:
@@ -95,13 +98,15 @@ class Training:
         pair = pairs.draw(self.config.batch, self.rng, self.device)
         self._set_rates()
         self.network.train()
-        sr = self._drawn(pair.lr)
-        content = self._content(sr, pair.hr)
+        sr, other = self._drawn(pair.lr)
+        hr = pair.hr.flatten(0, -4)
+        content = self._content(sr, hr) + other
         loss, judged = content, content.new_zeros(3)
         if self.stage == "gan":
-            by_sr, judged = self._judged(sr, pair.hr)
+            seen = self._seen(sr)
+            by_sr, judged = self._judged(seen, self._seen(hr))
             # A loss whose gradient by the pictures is that of the adversarial one.
-            loss = content + self.config.adversarial_weight * (sr * by_sr).sum()
+            loss = content + self.config.adversarial_weight * (seen * by_sr).sum()
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
@@ -140,11 +145,20 @@ class Training:
             if adam is not None:
                 adam.param_groups[0]["lr"] = rate
 
-    def _drawn(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 H W"]:
+    def _seen(self, images: Tensor) -> Float[Tensor, "b c h w"]:
+        """What of the pictures the discriminator looks at."""
+        return images
+
+    def _drawn(
+        self, lr: Float[Tensor, "b *t 3 h w"]
+    ) -> tuple[Float[Tensor, "n 3 H W"], Float[Tensor, ""]]:
+        """What the network makes of it, and a loss of how it got there."""
         lr = lr.contiguous(memory_format=torch.channels_last)
+        nothing = lr.new_zeros(())
         if self.precision == torch.float32:
-            return self.network(lr)
-        return functional_call(self.network, lowered(self.network, self.precision), (lr,))
+            return self.network(lr), nothing
+        lower = lowered(self.network, self.precision)
+        return functional_call(self.network, lower, (lr,)), nothing
 
     def _content(
         self, sr: Float[Tensor, "b 3 h w"], hr: Float[Tensor, "b 3 h w"]

@@ -23,9 +23,11 @@ from torch import Tensor
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres import foreign
 from pulse.superres.networks import (
+    FRVSR,
     Compact,
     CompactConfig,
     ConfigError,
+    FRVSRConfig,
     MSRResNet,
     MSRResNetConfig,
     RRDBNet,
@@ -41,13 +43,14 @@ from stylegan.files import write_weights
 
 Config: TypeAlias = (
     CompactConfig
+    | FRVSRConfig
     | MSRResNetConfig
     | RRDBNetConfig
     | SRResNetConfig
     | TransformNetConfig
     | UNetConfig
 )
-AnyNetwork: TypeAlias = Compact | MSRResNet | RRDBNet | SRResNet | TransformNet | UNet
+AnyNetwork: TypeAlias = Compact | FRVSR | MSRResNet | RRDBNet | SRResNet | TransformNet | UNet
 
 FORMAT = "pulse-superres-1"
 SHIPPED = Path(__file__).parent / "weights"
@@ -75,6 +78,8 @@ def build(config: Config) -> AnyNetwork:
     match config:
         case CompactConfig():
             return Compact(config)
+        case FRVSRConfig():
+            return FRVSR(config)
         case MSRResNetConfig():
             return MSRResNet(config)
         case RRDBNetConfig():
@@ -238,6 +243,8 @@ def config_of(family: str, values: dict[str, Any]) -> Config:
     match family:
         case "Compact":
             return CompactConfig(**values)
+        case "FRVSR":
+            return FRVSRConfig(**{**values, "flow": tuple(values["flow"])})
         case "MSRResNet":
             return MSRResNetConfig(**values)
         case "RRDBNet":

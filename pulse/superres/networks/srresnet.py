@@ -158,7 +158,7 @@ class MSRResNet(nn.Module):
         self.config, self.scale = config, config.scale
         channels, steps = config.channels, steps_of(config.scale)
         self.first = conv(3, channels)
-        self.blocks = nn.Sequential(*(_PlainBlock(channels) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(PlainBlock(channels) for _ in range(config.blocks)))
         shrink_(self.blocks)
         self.ups = nn.ModuleList(icnr_(conv(channels, channels * s**2), s) for s in steps)
         self.hr = conv(channels, channels)
@@ -175,7 +175,9 @@ class MSRResNet(nn.Module):
         return x + bilinear(lr.float(), self.scale)
 
 
-class _PlainBlock(nn.Module):
+class PlainBlock(nn.Module):
+    """Convolution, ReLU, convolution; its input is added."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList((conv(channels, channels), conv(channels, channels)))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pulse.imaging.degrade import Bicubic, Blur, Box, DegradeConfig, Grey, Mask, read_mask
+from pulse.imaging.degrade import Bicubic, Blur, Box, DegradeConfig, Grey, Mask, Point, read_mask
 from pulse.imaging.jpeg import Jpeg
 from pulse.imaging.pictures import InputError, to_image, to_tensor
 from pulse.search import PAPER, SearchConfig
@@ -21,6 +21,8 @@ PARTLY = torch.tensor([[True, False, True], [True, True, True], [False, False, T
 LINEAR: dict[str, tuple[Any, int, int]] = {
     **{f"bicubic {high} {low}": (Bicubic(high, low), high, low) for high, low in SIZES},
     **{f"box {high} {low}": (Box(high, low), high, low) for high, low in SIZES},
+    "point 128 32": (Point(128, 32, 0.375), 128, 32),
+    "point 33 7": (Point(33, 7, 0.5), 33, 7),
     "blur 0.1": (Blur(20, 0.1), 20, 20),
     "blur 1.5": (Blur(20, 1.5), 20, 20),
     "blur 100": (Blur(20, 100.0), 20, 20),
@@ -70,6 +72,19 @@ def test_is_pillows(kind: str, high: int, low: int) -> None:
     operator = Box(high, low) if kind == "BOX" else Bicubic(high, low)
     ours = operator(image.expand(3, -1, -1))[0]
     assert np.abs(ours.numpy() - np.array(expected)).max() < 1e-5
+
+
+def test_points_of_a_blurred_picture() -> None:
+    image = torch.rand(3, 30, 30)
+    expected = Blur(30, 1.5)(image)[:, 1::3, 1::3]
+    torch.testing.assert_close(Point(30, 10, 0.5)(image), expected)
+
+
+def test_points_need_a_blur() -> None:
+    with pytest.raises(InputError, match=r"blur:0\.375,point"):
+        DegradeConfig(resampling="point")
+    assert DegradeConfig.parse("point, blur:0.5") == DegradeConfig(0.5, "point")
+    assert DegradeConfig.parse(str(DegradeConfig(0.5, "point"))) == DegradeConfig(0.5, "point")
 
 
 def test_blur_of_a_dot_is_a_gaussian() -> None:
@@ -132,7 +147,7 @@ def test_text_to_config_and_back(text: str, config: DegradeConfig, normal: str) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot take ''; give one or more of bicubic, box, blur:SIGMA"),
+        ("", "cannot take ''; give one or more of bicubic, box, point, blur:SIGMA"),
         ("grey,", "cannot take ''"),
         ("melt", "cannot take 'melt'"),
         ("grey:1", "cannot take 'grey:1'"),

@@ -15,6 +15,7 @@ from torch import Tensor
 from pulse.superres import weights
 from pulse.superres.networks import (
     CompactConfig,
+    FRVSRConfig,
     MSRResNetConfig,
     RRDBNetConfig,
     SRResNetConfig,
@@ -25,6 +26,8 @@ from pulse.superres.weights import AnyNetwork, Config, NetworkError, build, load
 
 OURS: tuple[Config, ...] = (
     CompactConfig(2, 2, 8, inner=4),
+    FRVSRConfig(4, 1, 8, flow=(8, 12)),
+    FRVSRConfig(2, 1, 8, "dense", 4),
     MSRResNetConfig(3, 2, 8),
     RRDBNetConfig(2, 1, 8, 4, unshuffle=2),
     SRResNetConfig(4, 2, 8, batch_norm=True, skip=False, tanh=True),

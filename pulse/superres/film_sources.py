@@ -1,0 +1,84 @@
+"""Photos and films that frame-recurrent networks learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from pulse.imaging.motion import warp
+from pulse.imaging.pictures import InputError
+from pulse.superres.clip_pairs import ClipConfig, Clips, Run
+from pulse.superres.networks.frvsr import LucasKanade
+from pulse.superres.pairs import PairConfig
+from pulse.superres.recurrent import changed
+from pulse.superres.shelf import Shelf
+from pulse.superres.sources import read_pairs
+from stylegan.dataset import SUFFIXES
+
+_SMALLER = 8
+"""How many times smaller frames are looked at to tell whether the scene changes."""
+
+
+def read_clips(data: Sequence[Path], config: ClipConfig) -> Clips:
+    """Decode pictures and films and keep some of them apart.
+
+    Args:
+        data: as for `read_pairs`; what that takes as stills are stills here too, so clips can be
+            made of photos alone.
+
+    Raises:
+        InputError: something cannot be read, or is too small or too little.
+    """
+    pairs = read_pairs(
+        data,
+        PairConfig(
+            scale=config.scale,
+            patch=config.patch,
+            degradation=config.degradation,
+            resized=True,
+            every=config.every,
+            test_seconds=config.test_seconds,
+            held_out=config.held_out,
+        ),
+    )
+    films, runs = Shelf(), []
+    for path in data:
+        if not path.is_dir() and path.suffix.lower() not in (*SUFFIXES, ".zip"):
+            runs += _read_runs(path, config, films)
+    return Clips(config, pairs.training, pairs.tests, films, tuple(runs))
+
+
+def _read_runs(path: Path, config: ClipConfig, films: Shelf) -> list[Run]:
+    """Put a film's frames, but for its last seconds, on the shelf; the scenes that they are of."""
+    try:  # PyAV is an extra.
+        from pulse.imaging.clips import frames, span
+    except ImportError as error:
+        raise InputError(
+            f"{path} is no picture, and reading films needs: pip install 'pulse-faces[video]'."
+        ) from error
+    begins = [len(films)]
+    before: UInt8[np.ndarray, "h w 3"] | None = None
+    last = span(path)[1] - config.test_seconds
+    for frame in frames(path):
+        if frame.seconds > last:
+            break
+        if before is not None and _differs(before, frame.pixels):
+            begins.append(len(films))
+        films.add(frame.pixels)
+        before = frame.pixels
+    return [Run(*ends) for ends in zip(begins, [*begins[1:], len(films)], strict=True)]
+
+
+def _differs(before: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"]) -> bool:
+    if before.shape != now.shape:
+        return True
+    one, other = (
+        torch.from_numpy(np.array(Image.fromarray(x).reduce(_SMALLER))).permute(2, 0, 1)[None] / 255
+        for x in (before, now)
+    )
+    return bool(changed(warp(one, LucasKanade()(one, other)), other))
