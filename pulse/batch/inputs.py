@@ -14,6 +14,7 @@ from PIL import Image
 
 from pulse.batch.listing import files_in, kind_of, matching
 from pulse.batch.storage import is_remote, local_path, read_file
+from pulse.imaging.bounds import FORMATS
 from pulse.imaging.pictures import InputError
 from pulse.results import folder_name
 from pulse.settings import Settings
@@ -220,9 +221,10 @@ class Names:
 
 @cache
 def readable() -> frozenset[str]:
-    """Endings, like `.png`, of the files that Pillow reads."""
+    """Endings, like `.png`, of the files that are read."""
     endings = Image.registered_extensions()
-    return frozenset(ending for ending, format in endings.items() if format in Image.OPEN)
+    kinds = (*FORMATS, "MPO")  # The second is a JPEG with further pictures behind it.
+    return frozenset(ending for ending, format in endings.items() if format in kinds)
 
 
 def _parse(line: str) -> dict[str, object]:
