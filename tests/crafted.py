@@ -77,7 +77,7 @@ def costly_pickles() -> Iterator[tuple[str, bytes]]:
     yield "opcodes", b"\x80\x04" + b"]0" * 4_500_000 + b"N."
     yield "stack", b"\x80\x04" + b"(" * 3_000_000 + b"."
     yield "keys", b"\x80\x02}(" + numbered + b"u."
-    yield "memo", b"\x80\x02N" + b"".join(put(k * collide) for k in range(60_000)) + b"."
+    yield "colliding memo", b"\x80\x02N" + b"".join(put(k * collide) for k in range(60_000)) + b"."
     yield "far memo", b"\x80\x02N" + put(2**31) + b"."
     yield "names", b"\x80\x04" + text(long) + put(0) + b"h\x00h\x00\x93" * many + b"."
     module = b"ca\nb\n)R}" + text("_parameters") + b"}g10\ng11\nssb"
