@@ -37,7 +37,7 @@ from tests.crafted_pictures import costly_pictures, sound_pictures
 
 torch.set_num_threads(1)
 AIMS = {"checkpoints": (3.0, 200.0), "networks": (3.0, 200.0), "pictures": (5.0, 1000.0)}
-"""Seconds; megabytes beside three times the file's size, or, with pictures, of the whole process."""
+"""Seconds; megabytes beside three times the file's size, or with pictures of the whole process."""
 
 
 @dataclass
