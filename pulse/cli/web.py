@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pulse.cli import options
+from pulse.cli.outputs import say
 from pulse.imaging.pictures import InputError
 from pulse.web.studio import Studio
 from pulse.web.updates import Limits
@@ -75,6 +76,7 @@ def web(
         searches, waiting, max_candidates, max_steps, int(max_upload * 1e6), int(max_pixels * 1e6),
         fetch=fetch,
     )  # fmt: skip
+    say(f"Opening the generator {generator} and the page, which takes some seconds.")
     keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as folder:
         studio = Studio(Path(folder), limits, generator, device=device, precision=precision)
