@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL.PngImagePlugin import PngImageFile
 
 from pulse import __version__
 from pulse.faces.framing import Framing
@@ -21,25 +20,11 @@ from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png, write_bytes
 from pulse.search import State, Status
 from pulse.upscale import NOTICE, UpscaleConfig, Upscaler
+from stylegan import marks
+from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
 
 Format = Literal["png", "jpg", "webp"]
 
-# IPTC's code for media made by a trained model, and the XMP property that carries it.
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
- xmlns:xmp="http://ns.adobe.com/xap/1.0/"
- xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-<Iptc4xmpExt:DigitalSourceType>{source}</Iptc4xmpExt:DigitalSourceType>
-<xmp:CreatorTool>{tool}</xmp:CreatorTool>
-<dc:description><rdf:Alt>
-<rdf:li xml:lang="x-default">{description}</rdf:li>
-</rdf:Alt></dc:description>
-</rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="w"?>"""
-XMP_KEY = "XML:com.adobe.xmp"
 RECORD = "result.json"
 """The last file to be written: where it is, the others are whole."""
 OURS = re.compile(r"candidate-\d{2,}\.(png|jpg|webp)|photo-\d{2,}\.png")
@@ -255,19 +240,16 @@ def encode(
     """
     line = "; ".join(f"{name}: {text}" for name, text in facts.items() if name != "Description")
     description = f"{facts['Description']} {line}"
-    xmp = XMP.format(source=source, tool=escape(TOOL), description=escape(description))
     buffer = io.BytesIO()
     if format == "png":
-        info = PngInfo()
-        for name, text in facts.items():
-            info.add_text(name, text)
-        info.add_itxt(XMP_KEY, xmp)
+        info = marks.png_marks(source, TOOL, facts)
         image.save(buffer, "PNG", pnginfo=info, icc_profile=icc, exif=exif or b"")
         return buffer.getvalue()
+    xmp = marks.xmp(source, TOOL, description).encode()
     exif = Image.Exif() if exif is None else exif
     exif.setdefault(0x010E, description)  # ImageDescription
     exif.setdefault(0x0131, TOOL)  # Software
-    kept = {"quality": 95, "exif": exif, "icc_profile": icc, "xmp": xmp.encode()}
+    kept = {"quality": 95, "exif": exif, "icc_profile": icc, "xmp": xmp}
     if format == "jpg":
         image.save(buffer, "JPEG", subsampling=0, **kept)
     else:

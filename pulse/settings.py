@@ -111,6 +111,21 @@ class Settings:
             values[name] = str(value) if numbered else value
         return replace(self, **values)  # type: ignore[arg-type]  # They were just checked.
 
+    def __str__(self) -> str:
+        """What people want to know of them: the main ones, and those that are not the default."""
+        main = (
+            f"{self.candidates} candidates from seed {self.seed}, {self.steps} steps, "
+            f"tolerance {self.tolerance:g}, preset {self.preset}"
+        )
+        told = {"candidates", "seed", "steps", "tolerance", "preset"}
+        others = (field for field in fields(self) if field.name not in told)
+        changed = (
+            f", {field.name.replace('_', ' ')} {getattr(self, field.name)}"
+            for field in others
+            if getattr(self, field.name) != field.default
+        )
+        return main + "".join(changed)
+
     def record(self) -> dict[str, object]:
         """All of them as JSON, spelt out: what a preset or a default stands for may change."""
         spelt = {"config": asdict(self.config), "which": self.faces.which}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import mmap
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.unpickle import Record, Stream, UnpickleError, shown, unpickle
+from stylegan.unpickle import LONGEST_NAME, Budget, Program, Record, UnpickleError, shown, unpickle
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_VERSION = 1001
@@ -42,11 +42,21 @@ NUMPY_TYPES = {
     "u1": torch.uint8,
     "b1": torch.bool,
 }
+LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
 REBUILD_TENSOR = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 REBUILD_PARAMETER = (
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
 )
+# What `zipfile` raises over damaged files.
+ZIP_DAMAGE = (
+    zipfile.BadZipFile, RuntimeError, ValueError, ArithmeticError, EOFError, OSError, struct.error,
+)  # fmt: skip
+MOST_MEMBERS = 20_000
+"""Files in a torch archive; each tensor is one."""
+COPIES = 4
+"""How often the bytes of a file may be read or copied: to read a tensor takes up to two, and those
+that share a storage read all of it again, which few do."""
 NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric")
 
 
@@ -64,7 +74,13 @@ class Storage:
     read: Callable[[], memoryview | bytes]
 
 
-def read(path: Path) -> Any:
+def budget_of(*paths: Path) -> Budget:
+    """What it may cost to read those files as one checkpoint."""
+    size = sum(path.stat().st_size for path in paths)
+    return Budget(size, COPIES * size)
+
+
+def read(path: Path, budget: Budget) -> Any:
     """What a pickle or a torch archive (zip or older) holds, with records in the place of objects.
 
     Raises:
@@ -75,24 +91,27 @@ def read(path: Path) -> Any:
         start = file.read(4)
         if not start:
             raise UnpickleError("it is empty")
-        if start == b"PK\x03\x04":
-            return _read_zip(path)
-        if start[0] != 0x80:  # How all pickles begin but those of a protocol from before 2003.
+        # How all pickles begin but those of a protocol from before 2003.
+        if start != b"PK\x03\x04" and start[0] != 0x80:
             raise UnpickleError("it is none of safetensors, torch archive and pickle")
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _read_stream(data, memoryview(data), nested=False)
+    if start[0] == 0x80:
+        return _read_stream(data, budget, nested=False)
+    _check_members(data)
+    return _read_zip(path, budget)
 
 
-def _read_stream(stream: Stream, data: memoryview, nested: bool) -> Any:
+def _read_stream(data: bytes | mmap.mmap, budget: Budget, nested: bool) -> Any:
     """A plain pickle, or the several that torch wrote one after the other before its zip files."""
-    first = unpickle(stream)
+    program = Program(data, budget)
+    first = unpickle(program)
     if first != TORCH_MAGIC:
         if nested:
             raise UnpickleError("a tensor in it is not in torch's format")
         return first
-    if unpickle(stream) != TORCH_VERSION:
+    if unpickle(program) != TORCH_VERSION:
         raise UnpickleError("it was written by a version of torch that is not known")
-    system = unpickle(stream)
+    system = unpickle(program)
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise UnpickleError("its numbers are big-endian")
     storages: dict[str, Storage] = {}
@@ -106,32 +125,41 @@ def _read_stream(stream: Stream, data: memoryview, nested: bool) -> Any:
             storages[key] = Storage(dtype, count, lambda: places[key])
         return storages[key]
 
-    content = unpickle(stream, storage)
-    keys = unpickle(stream)
+    content = unpickle(program, storage)
+    keys = unpickle(program)
     if not isinstance(keys, list):
         raise UnpickleError("its list of storages is missing")
-    position = stream.tell()
+    position, view = program.place, program.view
     for key in keys:
         if not isinstance(key, str) or key not in storages:
             raise UnpickleError("its list of storages names one that is not used")
-        count = int.from_bytes(data[position : position + 8], "little")
+        count = int.from_bytes(view[position : position + 8], "little")
         end = position + 8 + count * storages[key].dtype.itemsize
-        if count != storages[key].count or end > len(data):
+        if count != storages[key].count or end > len(view):
             raise UnpickleError("it is truncated")
-        places[key] = data[position + 8 : end]
+        places[key] = view[position + 8 : end]
         position = end
     if places.keys() != storages.keys():
         raise UnpickleError("it is truncated")
     return content
 
 
-def _read_zip(path: Path) -> Any:
+def _check_members(data: mmap.mmap) -> None:
+    """Refuse a zip file of very many members, which are listed before the first can be read."""
+    count, place = 0, data.find(b"PK\x01\x02")
+    while place >= 0 and count <= MOST_MEMBERS:
+        count, place = count + 1, data.find(b"PK\x01\x02", place + 4)
+    if count > MOST_MEMBERS:
+        raise UnpickleError("it is a zip file of more members than a network has weights")
+
+
+def _read_zip(path: Path, budget: Budget) -> Any:
     size = path.stat().st_size
     try:
         archive = zipfile.ZipFile(path)
         names = [name for name in archive.namelist() if name.count("/") == 1]
         root = next(name for name in names if name.endswith("/data.pkl")).removesuffix("data.pkl")
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+    except ZIP_DAMAGE as error:
         raise UnpickleError("it is truncated or damaged") from error
     except StopIteration as error:
         raise UnpickleError("it is a zip file but not one of torch's") from error
@@ -142,10 +170,11 @@ def _read_zip(path: Path) -> Any:
             # torch never compresses, so nothing grows on being read.
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
                 raise UnpickleError("it is compressed, which torch's files are not")
+            budget.spend(info.file_size)
             return archive.read(info)
         except KeyError as error:
             raise UnpickleError(f"{name} is missing in it") from error
-        except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError) as error:
+        except ZIP_DAMAGE as error:
             if isinstance(error, UnpickleError):
                 raise
             raise UnpickleError("it is truncated or damaged") from error
@@ -158,7 +187,34 @@ def _read_zip(path: Path) -> Any:
 
     if root + "byteorder" in archive.namelist() and member("byteorder") != b"little":
         raise UnpickleError("its numbers are big-endian")
-    return unpickle(io.BytesIO(member("data.pkl")), storage)
+    return unpickle(Program(member("data.pkl"), budget), storage)
+
+
+def read_state(path: Path, containers: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """The named weights in a file of torch's, in float32 but for whole numbers.
+
+    Args:
+        containers: keys that they may lie under, those to be preferred first.
+
+    Raises:
+        UnpickleError: it holds something else, or is damaged.
+        OSError: the file cannot be read.
+    """
+    budget = budget_of(path)
+    content = read(path, budget)
+    if not isinstance(content, dict):
+        raise UnpickleError("it holds no named weights")
+    key = next((key for key in containers if isinstance(content.get(key), dict)), None)
+    content = content if key is None else content[key]
+    if len(content) > MOST_MEMBERS:
+        raise UnpickleError("it holds more weights than a network has")
+    tensors, state = Tensors(budget), {}
+    for name, value in content.items():
+        tensor = tensors.tensor(value)
+        if tensor is None or not isinstance(name, str) or len(name) > LONGEST_NAME:
+            raise UnpickleError("it holds more than weights, or something else")
+        state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return state
 
 
 def _storage_id(pid: tuple[Any, ...]) -> tuple[str, torch.dtype, str, int]:
@@ -175,12 +231,12 @@ def _storage_id(pid: tuple[Any, ...]) -> tuple[str, torch.dtype, str, int]:
 class Tensors:
     """Makes tensors of records, no more bytes in all than the file has.
 
-    Attributes:
-        left: bytes that may still be made.
+    Args:
+        budget: that the file was read with.
     """
 
-    def __init__(self, size: int) -> None:
-        self.left = size
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
 
     def tensor(self, value: Any) -> Tensor | None:
         """The tensor or array that a record stands for, as a copy; None if it is neither.
@@ -197,7 +253,7 @@ class Tensors:
                     return None
             if value.name in REBUILD_TENSOR and value.args and len(value.args) >= 4:
                 storage, offset, size, stride = value.args[:4]
-                return self._strided(_storage(storage), offset, _sizes(size), _sizes(stride))
+                return self._strided(self._storage(storage), offset, _sizes(size), _sizes(stride))
             if value.name in [f"{module}._reconstruct" for module in NUMPY] and value.state:
                 _, shape, dtype, fortran, data = value.state
                 return self._array(_sizes(shape), _dtype(dtype), fortran is True, data)
@@ -225,7 +281,7 @@ class Tensors:
         self, shape: tuple[int, ...], dtype: torch.dtype, fortran: bool, data: Any
     ) -> Tensor:
         count = prod(shape)
-        flat = self._flat(_bytes(data), dtype, 0, count, count)
+        flat = self._flat(self._bytes(data), dtype, 0, count, count)
         if fortran:
             return flat.reshape(shape[::-1]).permute(*reversed(range(len(shape)))).contiguous()
         return flat.reshape(shape)
@@ -235,36 +291,30 @@ class Tensors:
     ) -> Tensor:
         if len(data) != held * dtype.itemsize:
             raise UnpickleError("a tensor in it is truncated")
-        self.left -= count * dtype.itemsize
-        if self.left < 0:
-            raise UnpickleError("its tensors claim more than the file holds")
+        self._budget.spend(count * dtype.itemsize, count * dtype.itemsize)
         if count == 0:
             return torch.empty(0, dtype=dtype)
         start = offset * dtype.itemsize
         part = bytearray(memoryview(data)[start : start + count * dtype.itemsize])
         return torch.frombuffer(part, dtype=dtype)
 
+    def _storage(self, value: Any) -> Storage:
+        if isinstance(value, Record) and value.name == LOAD_FROM_BYTES and value.args:
+            value = _read_stream(bytes(self._bytes(value.args[0])), self._budget, nested=True)
+        if not isinstance(value, Storage):
+            raise UnpickleError("a tensor in it has no storage")
+        return value
 
-def _storage(value: Any) -> Storage:
-    if isinstance(value, Record) and value.name == "torch.storage._load_from_bytes" and value.args:
-        data = _bytes(value.args[0])
-        value = _read_stream(io.BytesIO(data), memoryview(data), nested=True)
-    if not isinstance(value, Storage):
-        raise UnpickleError("a tensor in it has no storage")
-    return value
-
-
-def _bytes(value: Any) -> bytes:
-    """Bytes, which pickle protocols before the third write as text."""
-    if isinstance(value, Record) and value.name == "_codecs.encode" and value.args:
-        text, encoding = value.args
-        if encoding in ("latin1", "latin-1"):
-            value = text
-    if isinstance(value, str):
-        value = value.encode("latin-1")
-    if not isinstance(value, bytes | bytearray):
-        raise UnpickleError("a tensor in it is damaged")
-    return bytes(value)
+    def _bytes(self, value: Any) -> bytes | memoryview:
+        """Bytes, which pickle protocols before the third write as text."""
+        if isinstance(value, Record) and value.name == "_codecs.encode" and value.args:
+            text, encoding = value.args
+            if encoding in ("latin1", "latin-1"):
+                value = text
+        if not isinstance(value, str | bytes | memoryview):
+            raise UnpickleError("a tensor in it is damaged")
+        self._budget.spend(len(value))
+        return value.encode("latin-1") if isinstance(value, str) else value
 
 
 def _sizes(value: Any) -> tuple[int, ...]:

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stylegan import archive
+from stylegan import archive, named_tensors
 from stylegan.files import write_weights
 from stylegan.foreign import translate
 from stylegan.foreign_parts import LARGEST, Config, Weights
-from stylegan.source import merge
+from stylegan.named_tensors import NamedTensorsError, is_safetensors, read_tensors
+from stylegan.source import MOST, merge
 from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from stylegan.stylegan3 import LayerConfig, StyleGAN3, StyleGAN3Config
@@ -29,10 +30,10 @@ from stylegan.unpickle import UnpickleError
 StyleGAN: TypeAlias = StyleGAN1 | StyleGAN2 | StyleGAN3
 
 FORMAT = "pulse-generator-1"
-DEEPEST = 64
-"""Layers that a network may have; known ones have up to 18."""
-W_SAMPLES = 10_000
-"""Latents whose mean is taken where a checkpoint does not have that of w."""
+WIDEST = 8192
+"""Numbers in z, in w and channels of a layer; known networks have up to 1024."""
+W_SAMPLES, W_PART = 10_000, 400
+"""Latents whose mean is taken where a checkpoint does not have that of w, and how many at once."""
 
 
 class CheckpointError(ValueError):
@@ -92,9 +93,8 @@ def _write(
 def read_metadata(path: Path) -> dict[str, str]:
     """What a generator file of ours says of itself: format, family, config and notes."""
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        metadata = named_tensors.read_metadata(path)
+    except (NamedTensorsError, OSError) as error:
         raise CheckpointError(f"{path} is not a safetensors file that can be read.") from error
     if metadata.get("format") != FORMAT or metadata.get("family") not in _FAMILIES.values():
         raise CheckpointError(f"{path} is a safetensors file but not a generator of this program.")
@@ -115,18 +115,27 @@ def open_checkpoint(
     """
     files = files_of(path)
     try:
-        weights = _read_ours(path) if _is_safetensors(files[0]) else _read_foreign(files)
+        foreign = None if is_safetensors(files[0]) else _read_foreign(files)
+        config = _read_config(path) if foreign is None else foreign.config
         # The network is laid out without memory of its own and then takes the file's tensors, so
         # a file that claims more than it holds fails before anything is allocated. (The networks
         # are made of factory functions alone: arithmetic without memory would load torch's
         # compiler, which takes seconds.)
         with torch.device("meta"):
-            generator = _build(weights.config, precision)
+            generator = _build(config, precision)
+        if foreign is None:
+            tensors, averaged = read_tensors(path, generator.state_dict()), True
+        else:
+            tensors, averaged = foreign.tensors, foreign.averaged
         # In one layout in memory, so that rounding does not depend on where the weights came from.
-        tensors = {name: x.contiguous() for name, x in weights.tensors.items()}
-        if not weights.averaged:
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.contiguous()
+        if not averaged:
             tensors["w_mean"] = torch.zeros(generator.w_dim)
         generator.load_state_dict(tensors, assign=True)
+        generator.requires_grad_(False).eval()
+        if not averaged:
+            generator.w_mean.copy_(_mean_w(generator))
     except UnpickleError as error:
         raise CheckpointError(f"{path} cannot be opened as a generator: {error}.") from error
     except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
@@ -135,12 +144,16 @@ def open_checkpoint(
         raise CheckpointError(f"{path} names a network that its weights do not fit.") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
-    generator.requires_grad_(False).eval()
-    if not weights.averaged:
-        rng = torch.Generator().manual_seed(0)
-        z = torch.randn(W_SAMPLES, generator.z_dim, generator=rng)
-        generator.w_mean.copy_(generator.mapping(z).mean(0))
     return generator.to(device)
+
+
+def _mean_w(generator: StyleGAN) -> Tensor:
+    """The mean of w, in parts, so that a wide z takes no more memory than its weights."""
+    rng, total = torch.Generator().manual_seed(0), torch.zeros(generator.w_dim)
+    for _ in range(W_SAMPLES // W_PART):
+        z = torch.randn(W_PART, generator.z_dim, generator=rng)
+        total += generator.mapping(z).sum(0)
+    return total / W_SAMPLES
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -168,26 +181,17 @@ def files_of(path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins like safetensors: the length of a JSON object, and the object."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32
-
-
 def _read_foreign(files: tuple[Path, ...]) -> Weights:
-    content = archive.read(files[0])
+    budget = archive.budget_of(*files)
+    content = archive.read(files[0], budget)
     if len(files) == 2:
-        content = merge(content, archive.read(files[1]))
-    return translate(content, archive.Tensors(sum(file.stat().st_size for file in files)))
+        content = merge(content, archive.read(files[1], budget))
+    return translate(content, archive.Tensors(budget))
 
 
-def _read_ours(path: Path) -> Weights:
+def _read_config(path: Path) -> Config:
     metadata = read_metadata(path)
-    values = json.loads(metadata["config"])
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    return Weights(_config(metadata["family"], values), tensors, averaged=True)
+    return _config(metadata["family"], json.loads(metadata["config"]))
 
 
 def _config(family: str, values: dict[str, Any]) -> Config:
@@ -204,10 +208,12 @@ def _config(family: str, values: dict[str, Any]) -> Config:
 
 def _build(config: Config, precision: torch.dtype) -> StyleGAN:
     depth = len(config.layers if isinstance(config, StyleGAN3Config) else config.channels)
-    if not (0 < depth <= DEEPEST and 0 < config.mapping_layers <= DEEPEST):
+    if not (0 < depth <= MOST and 0 < config.mapping_layers <= MOST):
         raise ValueError("a network of so many layers would take for ever to lay out")
     if not 0 < config.resolution <= LARGEST:
         raise ValueError(f"pictures larger than {LARGEST} pixels")
+    if not (0 < config.z_dim <= WIDEST and 0 < config.w_dim <= WIDEST):
+        raise ValueError(f"more than {WIDEST} numbers in a latent")
     if isinstance(config, StyleGAN1Config):
         return StyleGAN1(config, precision)
     if isinstance(config, StyleGAN2Config):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import requests
+import urllib3
 
 Progress = Callable[[int, int | None], None]
 """Told the bytes that are here and the bytes of the whole file, `None` where the server does not
@@ -22,11 +23,15 @@ class DownloadError(Exception):
     """The file did not come; the message says why, to be continued."""
 
 
+class _TooLongError(Exception):
+    """More comes than the file can have."""
+
+
 class _LostError(Exception):
     """The connection ended before the file did."""
 
 
-def download(url: str, part: Path, progress: Progress | None = None) -> None:
+def download(url: str, part: Path, most: int, progress: Progress | None = None) -> None:
     """Fetch a file into `part`, which is complete when this returns.
 
     What has come stays in `part` when something fails, and the next call asks only for the rest;
@@ -34,14 +39,17 @@ def download(url: str, part: Path, progress: Progress | None = None) -> None:
     that two versions are never joined. A lost connection is taken up again as long as each try
     gets further than all before.
 
+    Args:
+        most: bytes that the file may have; of a longer one nothing is kept.
+
     Raises:
-        DownloadError: the server cannot be reached or does not give the file.
+        DownloadError: the server cannot be reached, or gives something else than the file.
         OSError: `part` cannot be written.
     """
     furthest = held(part)
     while True:
         try:
-            _transfer(url, part, progress)
+            _transfer(url, part, most, progress)
             break
         except _LostError as error:
             size = part.stat().st_size
@@ -59,7 +67,7 @@ def held(part: Path) -> int:
     return part.stat().st_size if part.exists() and _tag(part).exists() else 0
 
 
-def _transfer(url: str, part: Path, progress: Progress | None) -> None:
+def _transfer(url: str, part: Path, most: int, progress: Progress | None) -> None:
     """One request for what is missing, read to its end."""
     tag = _tag(part)
     size = held(part)
@@ -72,7 +80,7 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
             if not size:
                 raise DownloadError(f"{url} does not answer with the whole file")
             part.unlink()
-            _transfer(url, part, progress)
+            _transfer(url, part, most, progress)
             return
         if not response.ok:
             raise DownloadError(f"{url} answered {response.status_code} ({response.reason})")
@@ -81,23 +89,38 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
                 f"{url} answered with a web page in place of the file, as Google Drive does when "
                 "a file was fetched too often that day"
             )
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise DownloadError(f"{url} answered with a file that is packed ({encoding[:20]!a})")
         if not partial:
             size = 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else size + int(length)
+        length = response.headers.get("Content-Length", "")
+        total = size + int(length[:20]) if length.isascii() and length.isdecimal() else None
+        if total is not None and total > most:
+            raise DownloadError(_too_long(url, most))
         with part.open("ab" if partial else "wb") as file:
             if not partial:
                 _write_tag(tag, response)
             try:
                 for block in response.iter_content(BLOCK):
-                    file.write(block)
                     size += len(block)
+                    if size > most:
+                        raise _TooLongError
+                    file.write(block)
                     if progress is not None:
                         progress(size, total)
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise _LostError from error
+            except _TooLongError:
+                part.unlink()
+                tag.unlink(missing_ok=True)
+                raise DownloadError(_too_long(url, most)) from None
         if total is not None and size < total:
             raise _LostError
+
+
+def _too_long(url: str, most: int) -> str:
+    return f"{url} gives more than {most / 1e6:.0f} MB, which the file does not have"
 
 
 def _ask(url: str, size: int, tag: str) -> requests.Response:
@@ -111,7 +134,7 @@ def _ask(url: str, size: int, tag: str) -> requests.Response:
         raise DownloadError(f"the certificate of {url} is not trusted here") from error
     except (requests.ConnectionError, requests.Timeout) as error:
         raise DownloadError(f"there is no connection to {url}") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise DownloadError(f"{url} cannot be asked for ({type(error).__name__})") from error
 
 

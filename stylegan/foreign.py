@@ -24,7 +24,7 @@ from stylegan.foreign_parts import (
     refuse_classes,
     widths_of,
 )
-from stylegan.source import Source, read_source
+from stylegan.source import MOST, Source, read_source
 from stylegan.stylegan1 import StyleGAN1Config
 from stylegan.stylegan2 import StyleGAN2Config
 from stylegan.stylegan3 import LayerConfig, StyleGAN3Config
@@ -174,7 +174,7 @@ def _stylegan2_rosinality(source: Source) -> Weights:
     """rosinality/stylegan2-pytorch, whose scaling is ours."""
     tensors: dict[str, Tensor] = {}
     layers = 0
-    while f"style.{layers + 1}.weight" in source:  # style.0 normalises.
+    while layers < MOST and f"style.{layers + 1}.weight" in source:  # style.0 normalises.
         for kind in ("weight", "bias"):
             tensors[layer_name(layers, kind)] = source.take(f"style.{layers + 1}.{kind}")
         layers += 1
@@ -318,6 +318,8 @@ def _stylegan3_nvidia(source: Source) -> Weights:
         {match[1] for match in found if match},
         key=lambda name: int(name[1:].partition("_")[0]),
     )
+    if len(names) > MOST:
+        raise UnpickleError("it has more layers than a network needs")
     configs: list[LayerConfig] = []
     for index, name in enumerate(names):
         there, ours = f"synthesis.{name}", f"layers.{index}"
@@ -375,6 +377,3 @@ def _stylegan3_nvidia(source: Source) -> Weights:
         source.setting(f"synthesis.{names[-1]}.conv_clamp", None),
     )
     return Weights(config, tensors, averaged)
-
-
-# Shapes.

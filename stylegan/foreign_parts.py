@@ -56,8 +56,8 @@ def levels_of(source: Source, pattern: str) -> int:
     """How many sizes from 4 pixels on there are; at 4 the layer may have another name."""
     levels = 1
     while pattern.format(4 * 2**levels) in source:
-        levels += 1
-    return checked(levels)
+        levels = checked(levels + 1)
+    return levels
 
 
 def checked(levels: int) -> int:

@@ -8,12 +8,14 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from stylegan.archive import Tensors
-from stylegan.unpickle import Record, UnpickleError
+from stylegan.unpickle import LONGEST_NAME, Record, UnpickleError
 
 Scalar: TypeAlias = int | float | str | tuple[int | float, ...] | None
 
 DEEPEST = 12
 """Levels of modules in modules."""
+MOST = 64
+"""Layers of a kind that a network may have; known ones have up to 18."""
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 
 
@@ -32,8 +34,8 @@ class Source:
         if name not in self.records:
             raise UnpickleError(f"its weight {name} is missing")
         tensor = self.reader.tensor(self.records[name])
-        if tensor is None:
-            raise UnpickleError(f"its weight {name} is not a tensor")
+        if tensor is None or not tensor.is_floating_point():
+            raise UnpickleError(f"its weight {name} is not a tensor of floating-point numbers")
         return tensor.float()
 
     def count(self, pattern: str) -> int:
@@ -41,6 +43,8 @@ class Source:
         count = 0
         while pattern.format(count) in self.records:
             count += 1
+            if count > MOST:
+                raise UnpickleError("it has more layers than a network needs")
         return count
 
     def setting(self, name: str, default: Any, kind: type | tuple[type, ...] = (int, float)) -> Any:
@@ -102,7 +106,7 @@ def _collect_modules(source: Source, value: Any, prefix: str, depth: int, seen: 
         if not isinstance(state, dict):
             raise UnpickleError("there is no StyleGAN generator of a known kind in it")
         for name, setting in state.items():
-            if isinstance(name, str) and not name.startswith("_"):
+            if _is_name(name) and not name.startswith("_"):
                 source.settings[prefix + name] = _scalar(source, setting)
         for group in ("_parameters", "_buffers"):
             _collect_tensors(source, state.get(group) or {}, prefix)
@@ -110,7 +114,7 @@ def _collect_modules(source: Source, value: Any, prefix: str, depth: int, seen: 
         if not isinstance(modules, dict):
             raise UnpickleError("its modules are damaged")
         for name, module in modules.items():
-            if isinstance(module, Record):
+            if isinstance(module, Record) and _is_name(name):
                 _collect_modules(source, module, f"{prefix}{name}.", depth + 1, seen)
     elif isinstance(value, dict):
         _collect_tensors(source, value, prefix)
@@ -122,8 +126,13 @@ def _collect_tensors(source: Source, values: Any, prefix: str) -> None:
     if not isinstance(values, dict):
         raise UnpickleError("its weights are damaged")
     for name, value in values.items():
-        if isinstance(name, str) and isinstance(value, Record):
+        if _is_name(name) and isinstance(value, Record):
             source.records[prefix + name.removeprefix("module.")] = value
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it is a text that names something; longer ones, joined, would fill the memory."""
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
 
 
 def _scalar(source: Source, value: Any) -> Scalar:
@@ -155,12 +164,19 @@ def _collect_tensorflow(source: Source, state: dict[Any, Any], prefix: str) -> N
         raise UnpickleError("its network has no variables")
     for variable in variables:
         match variable:
-            case (str(name), Record() as record):
+            case (str(name), Record() as record) if _is_name(name):
                 source.records[prefix + name] = record
     for name, setting in _pairs(state.get("static_kwargs")).items():
+        if not _is_name(name):
+            continue
         source.settings[f"{prefix}{name}"] = _scalar(source, setting)
     for name, network in _pairs(state.get("components")).items():
-        if isinstance(network, Record) and isinstance(network.state, dict) and not prefix:
+        if (
+            isinstance(network, Record)
+            and isinstance(network.state, dict)
+            and not prefix
+            and _is_name(name)
+        ):
             _collect_tensorflow(source, network.state, f"{name}/")
 
 

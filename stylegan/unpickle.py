@@ -3,26 +3,67 @@
 A pickle is a program for a stack machine, and some of its instructions call functions that the file
 names. Here they call nothing: whatever the file would have built becomes a `Record` that holds the
 function's name and the arguments. Only numbers, strings and containers are built.
+
+What a program may cost is bounded: how many instructions it has, and all that could make a few of
+them cost much, such as long names that are joined again and again, or keys made to collide.
 """
 
 from __future__ import annotations
 
+import io
 import mmap
 import pickletools
+import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
-Stream: TypeAlias = BinaryIO | mmap.mmap
 ReadReference: TypeAlias = Callable[[tuple[Any, ...]], Any]
 
+MOST_OPCODES = 250_000
+"""Of all pickles in a file. A training checkpoint of StyleGAN2 at 1024 pixels has about 40,000."""
+MOST_WIDE = 2**24
+"""Bytes of texts in a file that hold more than Latin letters: Python takes four for each of them,
+and no weights are written so."""
 LONGEST_INT = 512
 """Bits; hashing longer ones again and again would be a way to keep the reader busy."""
+LONGEST_NAME = 500
+"""Characters of a module's and a function's name, of a weight's or a setting's."""
 LONGEST_KEY = 16
+MOST_NUMBERED = 1024
+"""Keys of a dict that are not text. Python's hashes of numbers are known, so that a file could have
+them collide, which takes the square of their number; an optimiser numbers its hundreds of weights.
+"""
+SHORT = 4096
+"""Bytes up to which strings are copied out of the file; longer ones are views of it."""
 
 
 class UnpickleError(ValueError):
     """The file is damaged, or holds what is not needed for a generator; the message says which."""
+
+
+@dataclass
+class Budget:
+    """What reading a file may still cost, however its parts are arranged and nested.
+
+    Attributes:
+        made: bytes that tensors may have.
+        copied: bytes that may be read or copied for them.
+        opcodes: instructions that may be run.
+        wide: bytes of texts with other than Latin letters.
+    """
+
+    made: int
+    copied: int
+    opcodes: int = MOST_OPCODES
+    wide: int = MOST_WIDE
+
+    def spend(self, copied: int, made: int = 0) -> None:
+        self.made -= made
+        self.copied -= copied
+        if self.made < 0 or self.copied < 0:
+            raise UnpickleError("its tensors claim more than the file holds")
 
 
 @dataclass(eq=False)
@@ -47,29 +88,99 @@ class Record:
 
 
 _MARK = object()
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+# How the count is written of what follows it -> its bytes, and whether it could be negative.
+_COUNTS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: (1, False),
+    pickletools.TAKEN_FROM_ARGUMENT4: (4, True),
+    pickletools.TAKEN_FROM_ARGUMENT4U: (4, False),
+    pickletools.TAKEN_FROM_ARGUMENT8U: (8, False),
+}
+# In UTF-8, how characters begin that Latin-1 does not have.
+_WIDE = re.compile(rb"[\xc4-\xff]")
 
 
-def unpickle(stream: Stream, read_reference: ReadReference | None = None) -> Any:
-    """Run the next pickle of a stream on a machine that calls nothing.
+class Program:
+    """The bytes of a file, read instruction by instruction and without copying the long ones.
+
+    Attributes:
+        place: of the next byte.
+    """
+
+    def __init__(self, data: bytes | mmap.mmap, budget: Budget) -> None:
+        self._data, self.view, self.budget = data, memoryview(data), budget
+        self.place = 0
+
+    def next(self) -> tuple[str, Any]:
+        """The next instruction: its name in `pickletools`, and its argument."""
+        self.budget.opcodes -= 1
+        if self.budget.opcodes < 0:
+            raise UnpickleError("it has more instructions than a network needs")
+        opcode = _OPCODES.get(self._take(1)[0])
+        if opcode is None:
+            raise UnpickleError("it is truncated, damaged, or not a pickle")
+        kind = opcode.arg
+        if kind is None:
+            return opcode.name, None
+        if kind.n in _COUNTS:
+            width, signed = _COUNTS[kind.n]
+            count = int.from_bytes(self._take(width), "little", signed=signed)
+            return opcode.name, self._decoded(kind.name, self._take(count))
+        if kind.n != pickletools.UP_TO_NEWLINE:
+            return opcode.name, kind.reader(io.BytesIO(self._take(kind.n)))
+        lines = b"".join(self._line() for _ in range(2 if kind.name.endswith("_pair") else 1))
+        return opcode.name, kind.reader(io.BytesIO(lines))
+
+    def _take(self, count: int) -> memoryview:
+        part = self.view[self.place : self.place + count]
+        if count < 0 or len(part) < count:
+            raise UnpickleError("it is truncated")
+        self.place += count
+        return part
+
+    def _line(self) -> bytes:
+        end = self._data.find(b"\n", self.place)
+        if not 0 <= end - self.place < 2**16:
+            raise UnpickleError("it is truncated, damaged, or not a pickle")
+        return bytes(self._take(end + 1 - self.place))
+
+    def _decoded(self, kind: str, data: memoryview) -> Any:
+        if kind.startswith("unicode"):
+            if len(data) > SHORT and _WIDE.search(data):
+                self.budget.wide -= len(data)
+                if self.budget.wide < 0:
+                    raise UnpickleError("it holds too much text")
+            return str(data, "utf-8", "surrogatepass")
+        if kind.startswith("string"):
+            return str(data, "latin-1")
+        if kind.startswith("long"):
+            if len(data) > LONGEST_INT // 8 + 1:
+                raise UnpickleError("it holds a number that is too long")
+            return int.from_bytes(data, "little", signed=True)
+        return data if len(data) > SHORT else bytes(data)
+
+
+def unpickle(program: Program, read_reference: ReadReference | None = None) -> Any:
+    """Run the next pickle of a file on a machine that calls nothing.
 
     Args:
         read_reference: what to make of references to things outside the pickle, as torch has them
             to storages; None refuses them.
 
     Raises:
-        UnpickleError: the pickle is damaged or refused.
+        UnpickleError: the pickle is damaged, refused, or costs too much.
     """
     try:
-        return _run(stream, read_reference)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        return _run(program, read_reference)
+    except (ValueError, LookupError, TypeError, ArithmeticError, struct.error) as error:
         if isinstance(error, UnpickleError):
             raise
         raise UnpickleError("it is truncated, damaged, or not a pickle") from error
 
 
-def _run(stream: Stream, read_reference: ReadReference | None) -> Any:
+def _run(program: Program, read_reference: ReadReference | None) -> Any:
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: list[Any] = []
 
     def pop() -> Any:
         value = stack.pop()
@@ -92,9 +203,15 @@ def _run(stream: Stream, read_reference: ReadReference | None) -> Any:
             raise UnpickleError("it is damaged")
         return stack[-1]
 
-    arg: Any
-    for opcode, arg, _ in pickletools.genops(stream):  # type: ignore[arg-type]
-        match opcode.name:
+    def remember(place: int) -> None:
+        if not 0 <= place < MOST_OPCODES:
+            raise UnpickleError("it is damaged")
+        memo.extend([_MARK] * (place + 1 - len(memo)))
+        memo[place] = top()
+
+    while True:
+        opcode, arg = program.next()
+        match opcode:
             case "PROTO" | "FRAME":
                 pass
             case "STOP":
@@ -124,15 +241,17 @@ def _run(stream: Stream, read_reference: ReadReference | None) -> Any:
             case "DUP":
                 stack.append(top())
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[arg] = top()
+                remember(arg)
             case "MEMOIZE":
-                memo[len(memo)] = top()
+                remember(len(memo))
             case "GET" | "BINGET" | "LONG_BINGET":
+                if arg < 0 or memo[arg] is _MARK:
+                    raise UnpickleError("it is damaged")
                 stack.append(memo[arg])
             case "EMPTY_TUPLE":
                 stack.append(())
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(reversed([pop() for _ in range(int(opcode.name[-1]))])))
+                stack.append(tuple(reversed([pop() for _ in range(int(opcode[-1]))])))
             case "TUPLE":
                 stack.append(tuple(pop_mark()))
             case "EMPTY_LIST" | "EMPTY_SET":  # Order is harmless, so a set is a list.
@@ -158,12 +277,10 @@ def _run(stream: Stream, read_reference: ReadReference | None) -> Any:
                 values = pop_mark()
                 _update(top(), values)
             case "GLOBAL":
-                stack.append(Record(arg.replace(" ", ".")))
+                stack.append(_named(*arg.split(" ", 1)))
             case "STACK_GLOBAL":
                 name, module = pop(), pop()
-                if not isinstance(name, str) or not isinstance(module, str):
-                    raise UnpickleError("it is damaged")
-                stack.append(Record(f"{module}.{name}"))
+                stack.append(_named(module, name))
             case "REDUCE" | "NEWOBJ":
                 args, function = pop(), pop()
                 stack.append(_call(function, args))
@@ -174,7 +291,7 @@ def _run(stream: Stream, read_reference: ReadReference | None) -> Any:
                 function, *args = pop_mark()
                 stack.append(_call(function, tuple(args)))
             case "INST":
-                stack.append(_call(Record(arg.replace(" ", ".")), tuple(pop_mark())))
+                stack.append(_call(_named(*arg.split(" ", 1)), tuple(pop_mark())))
             case "BUILD":
                 state, built = pop(), top()
                 if isinstance(built, Record):
@@ -189,13 +306,20 @@ def _run(stream: Stream, read_reference: ReadReference | None) -> Any:
             case "PERSID" | "BINPERSID":
                 raise UnpickleError("it refers to something outside itself")
             case _:
-                raise UnpickleError(f"it uses the pickle instruction {opcode.name}")
-    raise UnpickleError("it is truncated")
+                raise UnpickleError(f"it uses the pickle instruction {opcode}")
 
 
 def shown(name: Any) -> str:
     """A name from a file, fit for a message: short, and without control characters."""
     return ascii(name)[:60] if isinstance(name, str) else f"a {type(name).__name__}"
+
+
+def _named(module: Any, name: Any) -> Record:
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise UnpickleError("it is damaged")
+    if len(module) + len(name) > LONGEST_NAME:
+        raise UnpickleError("it names something too long to be known")
+    return Record(f"{module}.{name}")
 
 
 def _call(function: Any, args: Any) -> Any:
@@ -223,6 +347,8 @@ def _update(target: Any, values: list[Any]) -> None:
     for key, value in zip(values[::2], values[1::2], strict=True):
         if not _is_key(key):
             raise UnpickleError(f"it uses a {type(key).__name__} as a key")
+        if len(target) >= MOST_NUMBERED and not isinstance(key, str | bytes):
+            raise UnpickleError("it numbers more things than a network has")
         target[key] = value
 
 
@@ -234,4 +360,4 @@ def _is_key(value: Any) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | bytes | int | float | bool)
+    return value is None or isinstance(value, str | bytes | int | float)

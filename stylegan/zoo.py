@@ -19,6 +19,8 @@ from stylegan.download import DownloadError, download, held
 from stylegan.files import whole
 from stylegan.generator import Generator
 
+SLACK = 2**24
+"""Bytes that a file may have beside twice what is known of its size."""
 EMBEDDED = "faces"
 """The generator that comes with the program."""
 
@@ -31,7 +33,7 @@ class RemoteFile:
     """A file to fetch.
 
     Attributes:
-        size: bytes, approximately.
+        size: bytes, approximately; more than about twice as many are not taken.
         sha256: as its publisher states it; None where he does not.
     """
 
@@ -39,6 +41,11 @@ class RemoteFile:
     filename: str
     size: int
     sha256: str | None = None
+
+    @property
+    def most(self) -> int:
+        """Bytes that may be fetched."""
+        return 2 * self.size + SLACK
 
 
 @dataclass(frozen=True)
@@ -172,9 +179,9 @@ def address(file: RemoteFile) -> str:
 def fetch(model: Model, progress: Watch | None = None) -> Path:
     """Get a model into the cache; where its files are there already, they are checked.
 
-    A file is held to its publisher's checksum, or else to the one it had when it was first here,
-    which is kept beside it in the format of `sha256sum`. What came of a download that failed is
-    used by the next. Several processes may fetch the same.
+    A file is held to its publisher's checksum, or else to the one it had when it was first here
+    and opened as a generator, which is kept beside it in the format of `sha256sum`. What came of a
+    download that failed is used by the next. Several processes may fetch the same.
 
     Returns:
         `path_of(model)`.
@@ -182,66 +189,98 @@ def fetch(model: Model, progress: Watch | None = None) -> Path:
     Raises:
         CheckpointError: a file cannot be had, or is not what it was.
     """
+    new: list[Path] = []
     for file, path in zip(model.files, _paths(model), strict=False):
         try:
-            _get(model, file, path, progress)
+            new += [path] if _get(model, file, path, progress) else []
         except OSError as error:
             raise CheckpointError(
                 f"{path.parent} cannot hold {path.name} ({error.strerror or error}): mend that or "
                 "let PULSE_HOME name another folder; what has come is kept."
             ) from error
+    _trust(model, new)
     return path_of(model)
 
 
-def _get(model: Model, file: RemoteFile, path: Path, progress: Watch | None) -> None:
-    """Fetch one file unless it is there, and hold it to its checksum."""
-    if not path.exists() or _expected(file, path) is None:
+def _get(model: Model, file: RemoteFile, path: Path, progress: Watch | None) -> bool:
+    """Fetch one file unless it is there, and hold it to its checksum; whether it was fetched."""
+    if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
             # Another process may have fetched it meanwhile.
             if not path.exists():
                 _download(model, file, path, progress)
-                return
-            if _expected(file, path) is None:
-                _accept(path)
-                return
+                return True
+    if _expected(file, path) is None:
+        return False
     expected, found = _expected(file, path), checksum(path)
     if found != expected:
         raise CheckpointError(
             f"{path} has the sha256 {found} and not {expected}, so it is damaged or was changed: "
             f"delete it and fetch it anew with `pulse models fetch {model.name}`."
         )
+    return False
 
 
-def _accept(path: Path) -> None:
-    """Remember the checksum of a file that was put there by hand."""
+def _trust(model: Model, new: list[Path]) -> None:
+    """Remember the checksums of files that have none yet, once they have opened as a generator.
+
+    Args:
+        new: those that were just fetched; the others were put there by hand.
+
+    Raises:
+        CheckpointError: they are none; what was fetched is removed.
+    """
+    pairs = zip(model.files, _paths(model), strict=False)
+    unknown = [path for file, path in pairs if _expected(file, path) is None]
+    if not unknown:
+        return
+    try:
+        for path in unknown:
+            _check_start(path)
+        open_checkpoint(path_of(model))
+    except (CheckpointError, OSError) as error:
+        for path in {*new} & {*unknown}:
+            path.unlink(missing_ok=True)
+        done = "What was fetched is removed" if new else "Delete it"
+        raise CheckpointError(f"{error} {done}; fetch {model.name} again later.") from error
+    for path in unknown:
+        _record(path, checksum(path))
+
+
+def _check_start(path: Path) -> None:
+    """Refuse what is sent in the place of files.
+
+    Raises:
+        CheckpointError: it is empty, or a web page.
+    """
     with path.open("rb") as file:
         start = file.read(256)
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise CheckpointError(f"{path} is a web page and not a checkpoint: delete it.")
-    _record(path, checksum(path))
+    if not start:
+        raise CheckpointError(f"{path} is empty.")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise CheckpointError(f"{path} is a web page and not a checkpoint.")
 
 
 def _download(model: Model, file: RemoteFile, path: Path, progress: Watch | None) -> None:
     part = path.with_name(path.name + ".part")
     told = partial(progress, file.filename) if progress is not None else None
     try:
-        download(address(file), part, told)
+        download(address(file), part, file.most, told)
     except DownloadError as error:
         again = "later, which goes on where it stopped" if held(part) else "later"
         raise CheckpointError(
             f"{model.name} was not fetched: {error}; try again {again}, or put the file into "
             f"{path.parent} by hand, named {file.filename}."
         ) from error
-    expected, found = _expected(file, path), checksum(part)
-    if expected is not None and found != expected:
+    expected = _expected(file, path)
+    if expected is not None and (found := checksum(part)) != expected:
         part.unlink()
         raise CheckpointError(
             f"{address(file)} gave a file with the sha256 {found} and not {expected}, which was "
             "removed: try again, or, if a new version was published and you trust it, delete "
             f"{path.parent} first."
         )
-    _record(path, found)
     os.replace(part, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -19,6 +19,8 @@ class FileServer(ThreadingHTTPServer):
         tags: whether answers name the version of the file (ETag).
         status: what to answer instead of the file, if not 200.
         kind: Content-Type.
+        headers: further ones, in place of those that it would send.
+        endless: whether the answer goes on after the file.
         wait: answers are held back while it is cleared.
     """
 
@@ -33,6 +35,8 @@ class FileServer(ThreadingHTTPServer):
         self.ranges = self.tags = True
         self.status = 200
         self.kind = "application/octet-stream"
+        self.headers: dict[str, str] = {}
+        self.endless = False
         self.wait = threading.Event()
         self.wait.set()
 
@@ -60,10 +64,16 @@ class _Handler(BaseHTTPRequestHandler):
         if server.tags:
             self.send_header("ETag", tag)
         self.send_header("Content-Type", server.kind)
-        self.send_header("Content-Length", str(len(content) - start))
+        if not server.endless and "Content-Length" not in server.headers:
+            self.send_header("Content-Length", str(len(content) - start))
+        for name, value in server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         rest = content[start:]
         self.wfile.write(rest[: server.cuts.pop(0)] if server.cuts else rest)
+        with suppress(OSError):  # Until nobody reads any more.
+            while server.endless:
+                self.wfile.write(bytes(2**16))
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -387,7 +387,7 @@ def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_
     stream = requests.get(f"{server[0]}/gradio_api/call/upscale/{event}", timeout=PATIENCE).text
     assert "event: error" in stream
     assert "event: complete" not in stream
-    assert "InvalidPathError" in (server[1] / "log").read_text()
+    assert "not what the page's controls give" in stream
     big = {"files": ("big.png", b"0" * 3_000_000)}
     answer = requests.post(f"{server[0]}/gradio_api/upload", files=big, timeout=PATIENCE)
     assert answer.status_code == 413

@@ -24,12 +24,14 @@ WORDS = {
 }
 
 
-def write_sheet(folder: Folder, entries: Iterable[Entry], count: int, summary: str) -> int:
+def write_sheet(
+    folder: Folder, entries: Iterable[Entry], count: int, summary: tuple[str, ...]
+) -> int:
     """Write `index.html`, and `index-2.html` and so on where there are many faces.
 
     Args:
         entries: in the order to show, `count` of them.
-        summary: a sentence for the top.
+        summary: sentences for the top.
 
     Returns:
         How many pages there are. Those of an earlier, larger batch are removed.
@@ -58,7 +60,7 @@ def _name(page: int) -> str:
     return "index.html" if page == 1 else f"index-{page}.html"
 
 
-def _page(figures: list[dict[str, Any]], page: int, pages: int, summary: str) -> bytes:
+def _page(figures: list[dict[str, Any]], page: int, pages: int, summary: tuple[str, ...]) -> bytes:
     near = [n for n in range(1, pages + 1) if n in (1, pages) or abs(n - page) <= 5]
     text = _template().render(
         notice=NOTICE, summary=summary, entries=figures, page=page, pages=pages, near=near
@@ -104,4 +106,4 @@ def _link(name: str) -> str:
 
 def _text(text: str) -> str:
     """Text for the page, whatever bytes a file's name holds."""
-    return os.fsencode(text).decode(errors="replace")
+    return text.encode(errors="surrogateescape").decode(errors="replace")

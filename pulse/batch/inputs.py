@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,10 +15,16 @@ from PIL import Image
 
 from pulse.batch.listing import files_in, kind_of, matching
 from pulse.batch.storage import is_remote, local_path, read_file
+from pulse.imaging.bounds import FORMATS
 from pulse.imaging.pictures import InputError
 from pulse.results import folder_name
 from pulse.settings import Settings
 
+WRONG = "line "
+"""How the records call lines of a list that are wrong, with their number behind it."""
+TOO_DEEP = "It holds too much in each other, or too large a number."
+LONGEST_NAME, LONGEST_PATH = 240, 2000
+"""Bytes of a folder's name, and of a path inside the output folder, that disks take."""
 LISTS = (".txt", ".jsonl", ".ndjson")
 # Names at the top of an output folder that are not for pictures' results.
 _RESERVED = re.compile(r"manifest(\.jsonl)?|summary\.json|index(-\d+)?\.html|\.pulse", re.I)
@@ -34,12 +41,14 @@ class Item:
         place: where it is read from.
         output: folder of its first face's results, relative to the output folder; no other item
             has the same, nor one that a further face of it would take.
+        wrong: why it cannot be worked on, where its line in a list is wrong.
     """
 
     source: str
     place: str
     output: str
     settings: Settings
+    wrong: str | None = None
 
 
 class Inputs:
@@ -85,7 +94,7 @@ class Inputs:
         """The items, in an order that does not change.
 
         Raises:
-            InputError: the folder or list cannot be read, or a line of it is wrong.
+            InputError: the folder or list cannot be read.
         """
         self.skipped = 0
         return self._walk()
@@ -120,18 +129,23 @@ class Inputs:
             line = line.removesuffix("\r")
             if not line.strip() or (not in_json and line.startswith("#")):
                 continue
-            where = f"{self.place}, line {number}"
             try:
                 wishes: dict[str, object] = _parse(line) if in_json else {"input": line}
-                yield self._listed(wishes, folder, names)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from error
+                item = self._listed(wishes, folder, names)
+            except (InputError, ValueError, ArithmeticError, RecursionError) as error:
+                where = f"{PurePosixPath(self.place).name}, line {number}"
+                reason = f"{where}: {error if isinstance(error, ValueError) else TOO_DEEP}"
+                output = names.find(PurePosixPath(f"{WRONG}{number}"), False)
+                item = Item(where, self.place, output, self.settings, reason)
+            yield item
 
     def _listed(self, wishes: dict[str, object], folder: str, names: Names) -> Item:
         wishes = dict(wishes)
         source, output = wishes.pop("input", None), wishes.pop("output", None)
         if not isinstance(source, str) or not source:
             raise InputError('It does not say which picture; it needs "input": "FILE".')
+        if not _is_name(source):
+            raise InputError("Its input has characters that no file's name can have.")
         settings = _with_masks(self.settings.changed(wishes), folder, "degrade" in wishes)
         absolute = is_remote(source) or source.startswith(("/", "file://"))
         place = source if absolute else f"{folder}/{source}"
@@ -176,6 +190,8 @@ class Names:
             several: whether more than its largest face may be written.
         """
         parent = "" if str(name.parent) == "." else f"{name.parent}/"
+        if parent and _RESERVED.fullmatch(name.parts[0]):
+            parent = parent.replace("/", "~/", 1)
         stem = folder_name(Path(name.name), 0)
         if self._claim(parent + stem, several):
             return parent + stem
@@ -193,11 +209,18 @@ class Names:
             InputError: it cannot be, or is taken.
         """
         path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
-        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        inside = path.parts and not path.is_absolute() and ".." not in path.parts
+        if not inside or not _is_name(str(path)):
             raise InputError(
                 "output takes the name of a folder inside the output folder, not "
-                f"{json.dumps(name)}."
+                f"{json.dumps(name)[:200]}."
             )
+        if len(os.fsencode(path)) > LONGEST_PATH or any(
+            len(os.fsencode(part)) > LONGEST_NAME for part in path.parts
+        ):
+            raise InputError(f"output is too long for a folder's name: {str(path)[:40]}...")
+        if _RESERVED.fullmatch(path.parts[0]):
+            raise InputError(f"{path.parts[0]} is a file of the batch's own; name another output.")
         if not self._claim(str(path), several):
             raise InputError(f"Another picture is written to {path} already; name another output.")
         return str(path)
@@ -220,9 +243,18 @@ class Names:
 
 @cache
 def readable() -> frozenset[str]:
-    """Endings, like `.png`, of the files that Pillow reads."""
+    """Endings, like `.png`, of the files that are read."""
     endings = Image.registered_extensions()
-    return frozenset(ending for ending, format in endings.items() if format in Image.OPEN)
+    kinds = (*FORMATS, "MPO")  # The second is a JPEG with further pictures behind it.
+    return frozenset(ending for ending, format in endings.items() if format in kinds)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file may be called so: texts in JSON may hold halves of characters."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _parse(line: str) -> dict[str, object]:

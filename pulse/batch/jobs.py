@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pulse.batch.contact_sheet import write_sheet
-from pulse.batch.inputs import Inputs, Item
+from pulse.batch.inputs import WRONG, Inputs, Item
 from pulse.batch.manifest import Entry, Manifest
 from pulse.batch.storage import open_folder
 from pulse.batch.worker import Order, Reports, Worker
@@ -29,7 +29,13 @@ SUMMARY = "summary.json"
 
 
 class Engine(Protocol):
-    """Does the orders of a batch."""
+    """Does the orders of a batch.
+
+    Attributes:
+        generator: its name, for people.
+    """
+
+    generator: str
 
     def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Reports:
         """Do the orders, of which no more are taken than can be worked on soon.
@@ -49,7 +55,7 @@ class Local:
         Args:
             batch: candidates drawn at once, whomever they are of; None takes what is good.
         """
-        self.upscaler, self.batch = upscaler, batch
+        self.upscaler, self.batch, self.generator = upscaler, batch, upscaler.name
 
     def work(self, output: str, owner: bytes, orders: Iterator[Order]) -> Reports:
         yield from Worker(self.upscaler, open_folder(output), self.batch).work(orders)
@@ -78,6 +84,7 @@ class Summary:
         errors: pictures or faces that could not be used.
         searched: faces that were written now.
         seconds: that it took.
+        earlier: seconds that earlier runs took, of which something is here.
     """
 
     inputs: int = 0
@@ -86,6 +93,7 @@ class Summary:
     errors: int = 0
     searched: int = 0
     seconds: float = 0.0
+    earlier: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
         self.errors += outcome.entry.failed
@@ -108,16 +116,18 @@ class Summary:
         before = self.faces - self.searched
         skipped = f", {before} of them done before" if before else ""
         rate = f", {self.rate:.1f} faces a minute" if self.searched else ""
+        runs = f", {self.earlier + self.seconds:.1f} s with earlier runs" if self.earlier else ""
         return (
             f"{self.inputs} pictures, {self.faces} faces{skipped}: {found}, "
             f"{self.faces - self.found} not found, {self.errors} failed; "
-            f"{self.seconds:.1f} s{rate}."
+            f"{self.seconds:.1f} s{rate}{runs}."
         )
 
     def record(self) -> dict[str, object]:
         return {
             **asdict(self),
             "seconds": round(self.seconds, 2),
+            "earlier": round(self.earlier, 2),
             "not_found": self.faces - self.found,
             "found_rate": round(self.found / self.faces, 4) if self.faces else None,
             "faces_a_minute": round(self.rate, 2),
@@ -149,6 +159,7 @@ class Batch:
         self.inputs, self.engine, self.force, self.break_lock = inputs, engine, force, break_lock
         self.folder = open_folder(output)
         self.summary = Summary()
+        self._settings: set[Settings] = set()  # Of the pictures, two at most.
 
     def __iter__(self) -> Iterator[Outcome]:
         """Work; the outcomes come as they are done, which need not be in order.
@@ -160,9 +171,15 @@ class Batch:
             MemoryError: there is too little memory for a single candidate.
         """
         self.summary = summary = Summary()
+        self._settings = set()
         start = time.monotonic()
         with self.folder.owned(self.break_lock) as owner:
+            if not self.force:
+                summary.earlier = self._earlier()
             manifest = Manifest(self.folder)
+            for output in manifest.outputs():
+                if output.startswith(WRONG):  # Its lines may be right by now.
+                    manifest.settle(output)
             sound = False
             try:
                 orders = self._orders(manifest)
@@ -192,13 +209,28 @@ class Batch:
 
     def _orders(self, manifest: Manifest) -> Iterator[Order]:
         for number, item in enumerate(self.inputs):
+            if len(self._settings) < 2:
+                self._settings.add(item.settings)
             yield Order(number, item, tuple(manifest.of(item.output)), self.force)
 
     def _finish(self, manifest: Manifest) -> None:
         """What is written once: the summary and the contact sheet."""
         text = json.dumps(self.summary.record(), indent=2) + "\n"
         self.folder.write(SUMMARY, text.encode())
-        write_sheet(self.folder, manifest, len(manifest), str(self.summary))
+        how = "Settings differ from picture to picture; each result.json has its own."
+        if len(self._settings) == 1:
+            (settings,) = self._settings
+            how = f"Generator {self.engine.generator}, {settings}."
+        write_sheet(self.folder, manifest, len(manifest), (str(self.summary), how))
+
+    def _earlier(self) -> float:
+        """Seconds that the runs took whose summary is in the folder."""
+        try:
+            facts = json.loads(self.folder.read(SUMMARY) or b"{}")
+            seconds = float(facts["seconds"]) + float(facts.get("earlier", 0.0))
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return 0.0  # There is none, or none that is known.
+        return seconds if 0 <= seconds < float("inf") else 0.0
 
 
 def run(

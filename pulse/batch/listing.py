@@ -22,7 +22,7 @@ def files_in(place: str, recursive: bool, without: str | None = None) -> Iterato
         InputError: it cannot be listed.
     """
     if not is_remote(place):
-        yield from _local_files(local_path(place), "", recursive, without)
+        yield from _local_files(local_path(place), recursive, without)
         return
     fs, root = connect(place)
     found = asked(place, lambda: fs.find(root, maxdepth=None if recursive else 1))
@@ -33,24 +33,34 @@ def files_in(place: str, recursive: bool, without: str | None = None) -> Iterato
             yield name
 
 
-def _local_files(root: Path, inside: str, recursive: bool, without: str | None) -> Iterator[str]:
+def _local_files(root: Path, recursive: bool, without: str | None) -> Iterator[str]:
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(root / inside) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{root / inside} cannot be listed ({error.strerror}).") from error
+        folders = []
+        for entry in entries:
+            name = f"{inside}/{entry.name}" if inside else entry.name
+            if entry.name.startswith(".") or _lies_in(name, without):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif _may_be_file(entry):
+                yield name
+        if recursive:
+            waiting.extend(reversed(folders))
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or cannot be told, as a link to itself; reading it will tell."""
     try:
-        with os.scandir(root / inside) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{root / inside} cannot be listed ({error.strerror}).") from error
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    folders = []
-    for entry in entries:
-        name = f"{inside}/{entry.name}" if inside else entry.name
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(name)
-        elif entry.is_file() and not _lies_in(name, without):
-            yield name
-    del entries
-    for name in folders if recursive else ():
-        if not _lies_in(name, without):
-            yield from _local_files(root, name, recursive, without)
+        return entry.is_file()
+    except OSError:
+        return True
 
 
 def _lies_in(name: str, folder: str | None) -> bool:

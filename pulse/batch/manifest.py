@@ -140,6 +140,11 @@ class Manifest:
                 if len(self._unsent) >= LINES or time.monotonic() - self._sent > SECONDS:
                     self._send()
 
+    def outputs(self) -> list[str]:
+        """The pictures that there are lines of, by their outputs."""
+        with self._lock:
+            return list(self._index)
+
     def settle(self, output: str) -> None:
         """Forget that a picture could not be read, since now it can."""
         with self._lock:
@@ -173,7 +178,7 @@ class Manifest:
                     return True
                 try:
                     self._note(Entry.parse(line), offset)
-                except (ValueError, TypeError) as error:
+                except (ValueError, TypeError, RecursionError) as error:
                     raise InputError(
                         f"{self._folder.place}/{MANIFEST} is not a manifest of this program's; "
                         "move it away or give another output folder."

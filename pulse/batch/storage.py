@@ -152,6 +152,8 @@ class _Local:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno in _OF_THE_NAME:
+                return None
             raise self._failed(error) from error
 
     def write(self, name: str, data: bytes) -> None:
@@ -179,18 +181,20 @@ class _Local:
         try:
             with os.scandir(self._root / folder) as entries:
                 return {entry.name for entry in entries if entry.is_file()}
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return set()
         except OSError as error:
+            if error.errno in _OF_THE_NAME:
+                return set()
             raise self._failed(error) from error
 
     def remove(self, name: str) -> None:
         file = self._root / name
         try:
             file.unlink(missing_ok=True)
-        except (NotADirectoryError, IsADirectoryError):
-            return
         except OSError as error:
+            if error.errno in _OF_THE_NAME:
+                return
             raise self._failed(error) from error
         folder = file.parent
         while folder != self._root:

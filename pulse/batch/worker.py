@@ -146,6 +146,8 @@ class Worker:
             return []
         item, settings = order.item, order.item.settings
         blank = Entry(item.output, None, item.source, None, None, None, 0, "error")
+        if item.wrong is not None:
+            return [Report(order.number, (replace(blank, reason=item.wrong),))]
         try:
             data = read_file(item.place, item.source)
         except StorageError:

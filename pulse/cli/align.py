@@ -10,6 +10,7 @@ import typer
 
 from align import crop_face
 from pulse.cli import options
+from pulse.cli.inputs import usable
 from pulse.cli.outputs import check_output, claim, complain, first_names, say, write_file
 from pulse.faces.framing import choose, describe, find_framings
 from pulse.imaging.pictures import InputError, read_picture, to_png
@@ -18,7 +19,9 @@ from pulse.settings import which_face
 
 
 def align_photos(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of people.")],
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO...", help="Photos of people, 'patterns*.jpg'.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
         "aligned"
     ),
@@ -30,10 +33,10 @@ def align_photos(
 ) -> None:
     """Cut out the faces of photos as FFHQ does, without a search."""
     which = which_face(face)
-    names = first_names(photos)
+    paths, refused = usable(photos)
+    names = first_names(paths)
     check_output(output)
-    refused = False
-    for path in photos:
+    for path in paths:
         try:
             picture = read_picture(path)
             framings = find_framings(picture, str(path), "always", detector)

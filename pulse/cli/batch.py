@@ -86,12 +86,17 @@ def work(
     if engine == "local" and (address is not None or workers is not None):
         raise InputError("--address and --workers are for a Ray cluster; add --engine ray.")
     items = Inputs(inputs, settings, recursive, output)
-    count = sum(1 for _ in items)
+    count, wrong = 0, []
+    for item in items:
+        count += 1
+        wrong += [] if item.wrong is None else [item.wrong]
     if items.skipped:
         say(f"{inputs}: {items.skipped} left out that are no pictures by their names.")
     if count == 0:
         deeper = "" if recursive else "; -r looks into the folders inside, too"
         raise InputError(f"{inputs} holds no pictures{deeper}.")
+    if len(wrong) == count:
+        raise InputError(wrong[0])
 
     worker: Engine
     if engine == "ray":
@@ -149,13 +154,14 @@ def _show(shown: Display, batch: Batch, inputs: int) -> None:
         done = summary.faces + summary.errors
         shown.bar("", done, count, f"{done}/{count} faces, {_words(summary)}")
         if not shown.watched and shown.due(PLAIN_EVERY):
-            left = _duration((count - done) / summary.rate * 60) if summary.rate else "?"
-            shown.line(f"{done}/{count} faces, {_words(summary)}, {left} left")
+            rest = (count - done) / summary.rate * 60 if summary.rate else None
+            left = "" if rest is None else f", {_duration(rest)} left"
+            shown.line(f"{done}/{count} faces, {_words(summary)}{left}")
 
 
 def _words(summary: Summary) -> str:
     found = f"{summary.found} found, {summary.faces - summary.found} not, {summary.errors} failed"
-    return f"{summary.rate:.1f} a minute, {found}"
+    return f"{summary.rate:.1f} a minute, {found}" if summary.searched else found
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Literal
 from PIL import Image, ImageDraw, ImageFont
 
 from pulse.batch.inputs import readable
-from pulse.batch.listing import files_in, matching
+from pulse.batch.listing import files_in
+from pulse.cli.inputs import picture_files
 from pulse.imaging.pictures import InputError, Photo, setting
-from pulse.results import COMPOSITE, TOOL, Format, encode
+from pulse.results import TOOL, Format, encode
+from stylegan.marks import COMPOSITE
 
 ENHANCED = "A neural network enlarged this picture; detail in it was drawn by it and may be wrong."
 LONGEST: dict[Format, int] = {"png": 2**31 - 1, "jpg": 65535, "webp": 16383}
@@ -78,13 +79,8 @@ def _files(text: str) -> Iterator[Path]:
         if not found:
             raise InputError(f"{text} holds no pictures.")
         yield from (path / name for name in found)
-    elif not path.exists() and glob.has_magic(text):
-        matched = list(matching(text))
-        if not matched:
-            raise InputError(f"Nothing is called like {text}; check the pattern.")
-        yield from map(Path, matched)
     else:
-        yield path
+        yield from picture_files(text)
 
 
 def _ending(path: Path, format: Format | Literal["auto"]) -> Format:
@@ -120,17 +116,21 @@ def enhanced(
     if exif is not None and format == "jpg" and len(exif.tobytes()) > _MOST_EXIF:
         notes.append("Its EXIF data are too long for JPEG and left out.")
         exif = None
-    facts = {
+    facts = _facts(photo, network)
+    return encode(image, format, facts, COMPOSITE, exif=exif, icc=photo.icc), notes
+
+
+def _facts(photo: Photo, network: str) -> dict[str, str]:
+    return {
         "Software": TOOL,
         "Description": ENHANCED,
         "Network": network.encode(errors="backslashreplace").decode(),
         "From": f"{photo.image.width}x{photo.image.height}",
     }
-    return encode(image, format, facts, COMPOSITE, exif=exif, icc=photo.icc), notes
 
 
-def comparison(image: Image.Image, photo: Photo) -> Image.Image:
-    """The middle of the picture, upscaled bicubically and by the network, side by side."""
+def comparison(image: Image.Image, photo: Photo, network: str) -> bytes:
+    """The middle of the picture, upscaled bicubically and by the network, side by side as PNG."""
     small = photo.image
     after = image.point(lambda value: value / 257).convert("L") if image.mode == "I;16" else image
     before = small.point(lambda value: value / 257) if small.mode.startswith("I") else small
@@ -148,4 +148,4 @@ def comparison(image: Image.Image, photo: Photo) -> Image.Image:
         visible = one.convert("RGBA")
         sheet.paste(visible, (x, gap), visible)
         draw.text((x, gap + height + 2), text, "black", font)
-    return sheet
+    return encode(sheet, "png", _facts(photo, network), COMPOSITE)

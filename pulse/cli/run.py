@@ -11,6 +11,7 @@ import typer
 from PIL import Image
 
 from pulse.cli import options
+from pulse.cli.inputs import usable
 from pulse.cli.models import load_generator
 from pulse.cli.outputs import (
     check_output,
@@ -35,7 +36,9 @@ PLAIN_EVERY = 25  # Steps between the lines of progress when nobody watches.
 
 
 def run(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures of faces.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Pictures of faces, 'patterns*.png'.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
         "results"
     ),
@@ -71,19 +74,19 @@ def run(
         degrade=degrade, align=align, face=face, detector=detector, preset=preset, exact=exact,
         time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
     )  # fmt: skip
-    names = first_names(inputs)
+    paths, refused = usable(inputs)
+    names = first_names(paths)
     check_output(output)
 
     faces: list[tuple[Path, LRFace]] = []
     upscaler: Upscaler | None = None
-    refused = False
 
     def refuse(_: Framing, error: InputError) -> None:
         nonlocal refused
         refused = True
         complain(error)
 
-    for path in inputs:
+    for path in paths:
         try:
             picture = read_picture(path)
             if upscaler is None:

@@ -14,7 +14,7 @@ from pulse.cli import options
 from pulse.cli.outputs import check_output, complain, say, write_file
 from pulse.cli.photos import Job, check_size, comparison, enhanced, jobs_of
 from pulse.cli.progress import Display, display
-from pulse.imaging.pictures import InputError, read_photo, setting, to_png
+from pulse.imaging.pictures import InputError, read_photo, setting
 from pulse.superres import weights
 from pulse.superres.pictures import PictureConfig, Step, steps
 from pulse.superres.tiles import Tile
@@ -179,7 +179,7 @@ def _one(
     assert step.image is not None
     data, notes = enhanced(step.image, photo, job.format, wishes["network"])
     if wishes["compare"]:
-        write_file(job.comparison, to_png(comparison(step.image, photo)))
+        write_file(job.comparison, comparison(step.image, photo, wishes["network"]))
     write_file(job.target, data)
     for note in notes:
         say(f"{job.source}: {note}")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pulse.cli import options
+from pulse.cli.outputs import say
 from pulse.imaging.pictures import InputError
 from pulse.web.studio import Studio
 from pulse.web.updates import Limits
@@ -54,6 +55,9 @@ def web(
         int, typer.Option(min=1, help="Searches at once; further visitors wait.")
     ] = Limits.searches,
     waiting: Annotated[int, typer.Option(min=0, help="Visitors that may wait.")] = Limits.waiting,
+    per_address: Annotated[
+        int, typer.Option(min=1, help="Searches of one address that may run and wait.")
+    ] = Limits.each,
     max_candidates: Annotated[
         int, typer.Option(min=1, max=1000, help="Faces that may be asked for.")
     ] = Limits.candidates,
@@ -73,8 +77,9 @@ def web(
         raise InputError("--auth takes a name and a password with a colon between: NAME:PASSWORD.")
     limits = Limits(
         searches, waiting, max_candidates, max_steps, int(max_upload * 1e6), int(max_pixels * 1e6),
-        fetch=fetch,
+        fetch=fetch, each=per_address,
     )  # fmt: skip
+    say(f"Opening the generator {generator} and the page, which takes some seconds.")
     keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as folder:
         studio = Studio(Path(folder), limits, generator, device=device, precision=precision)

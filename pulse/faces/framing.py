@@ -24,6 +24,8 @@ MAX_CUT = 512
 """Side in pixels of the largest cut, unless more is asked for: what is matched is far smaller."""
 NEAR = 0.1
 """A picture is framed like FFHQ if no corner of a face's frame is further off, in its sides."""
+HALF = 0.5
+"""Share below which more of the frame is made up than is seen, which no search could match well."""
 WHOLE = 0.9
 """Share of a frame that has to lie in the picture for it to go without saying."""
 MAX_FIT = 160
@@ -67,6 +69,10 @@ class Framing:
     def side(self) -> int:
         """How many of the picture's pixels lie along one side of the frame."""
         return int(self.frame.size) if self.square is None else self.square[2]
+
+    def inside(self, image: Image.Image) -> float:
+        """Share of the frame that lies in the picture; the rest is mirrored."""
+        return float(self.frame.in_photo(image.size).mean())
 
     def cut(self, image: Image.Image, size: int = 0) -> Image.Image:
         """The framed face, of `size` pixels or more if it has them.

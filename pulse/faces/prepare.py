@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from align import Detector
-from pulse.faces.framing import MIN_LR_SIZE, SMALL, Align, Framing, choose, find_framings
+from pulse.faces.framing import HALF, MIN_LR_SIZE, SMALL, Align, Framing, choose, find_framings
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture, setting, to_tensor
 
@@ -26,7 +26,8 @@ class FaceSettings:
     Attributes:
         lr_size: side in pixels at which to match; None takes the size of a small picture as it is
             and downscales larger ones to 16; "auto" takes what the pixels hold, at most 64. A face
-            that is cut out of a small picture is matched at what its pixels hold in either case.
+            that is cut out of a small picture is matched at what its pixels hold in either case,
+            but at 16 where most of its frame lies outside the picture.
         degrade: what happened to the picture; None is plain bicubic, in grey if the picture is.
         which: faces by number, the largest being 0.
         align, detector: as in `find_framings`.
@@ -108,7 +109,10 @@ def _cut(
             f"to tell a face; at least {MIN_LR_SIZE}x{MIN_LR_SIZE} are needed."
         )
     small, size = min(picture.image.size) <= SMALL, settings.lr_size
-    if size == "auto" or (size is None and small and framing.square is None):
+    if size is None and framing.square is None and framing.inside(picture.image) < HALF:
+        size = min(LR_SIZE, side)
+        notes.append(f"It is matched at {size}x{size} pixels, since most of its frame is made up.")
+    elif size == "auto" or (size is None and small and framing.square is None):
         most = min(SMALL, resolution)
         size = framing.resolution(picture.image, most)
         held = "no less" if size == most else "about that"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,14 @@ from jaxtyping import Float
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from pulse.imaging import bounds
+from pulse.imaging.bounds import TooCostlyError
 from stylegan.files import whole
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded: they would not fit beside a search."""
+STRIP = 2**22
+"""Pixels of 16 bits that are converted at once."""
 
 
 Taken = TypeVar("Taken")
@@ -45,9 +48,6 @@ class InputError(ValueError):
         """The message with the front end's word for each setting in it."""
         return _SETTING.sub(lambda found: word(found[1]), super().__str__())
 
-
-# What Pillow raises over damaged files, depending on the format.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 
 _ORIENTATION = 0x0112  # EXIF.
 # Its values -> what makes it upright.
@@ -76,7 +76,7 @@ class Picture:
 
 
 def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) -> Picture:
-    """Read a picture file of any kind that Pillow knows.
+    """Read a picture file of one of `FORMATS`.
 
     EXIF rotation is applied, colour profiles become sRGB, transparent parts are put on white, 16
     bits become 8, and of an animation the first frame is taken; the notes say which of these
@@ -84,7 +84,8 @@ def read_picture(path: Path, name: str | None = None, most: int = MAX_PIXELS) ->
 
     Args:
         name: what messages call the file; None is its path.
-        most: pixels that it may have.
+        most: pixels that it may have. Larger JPEGs are read at a half, a quarter or an eighth of
+            their size, which costs no more; so are JPEG 2000s.
 
     Raises:
         InputError: the file is missing, not a readable picture, or too large.
@@ -144,40 +145,45 @@ def decode_picture(data: bytes, name: str = "The picture", most: int = MAX_PIXEL
 
 
 def _read(
-    source: Path | io.BytesIO, name: str, most: int, take: Callable[[Image.Image], Taken]
+    source: Path | io.BytesIO,
+    name: str,
+    most: int,
+    take: Callable[[ImageFile.ImageFile, list[str]], Taken],
 ) -> Taken:
-    limit = f"at most {most / 1e6:.3g} megapixels can be read: shrink it."
     try:
         with warnings.catch_warnings():
             # Pillow's own limit warns beside ours, and damaged EXIF is no reason to alarm people.
             warnings.simplefilter("ignore")
-            with Image.open(source) as image:
-                size = image.size
-                if size[0] * size[1] <= most:
-                    return take(image)
-    except Image.DecompressionBombError:
-        raise InputError(f"{name} is too large; {limit}") from None
+            with Image.open(source, formats=bounds.FORMATS) as image:
+                return take(image, bounds.bound(image, source, most))
+    except InputError:
+        raise
+    except (TooCostlyError, Image.DecompressionBombError) as error:
+        reason = error if isinstance(error, TooCostlyError) else bounds.too_many(most)
+        raise InputError(f"{name} {reason}") from None
     except UnidentifiedImageError:
         empty = source.stat().st_size == 0 if isinstance(source, Path) else not source.getvalue()
         kind = "is empty" if empty else "is not a picture of a known format"
         raise InputError(f"{name} {kind}; give a PNG, JPEG, WebP or similar file.") from None
     except PermissionError:
         raise InputError(f"{name} may not be read; check its permissions.") from None
-    except DAMAGE as error:
-        raise InputError(f"{name} is damaged and cannot be read whole ({error}).") from error
-    raise InputError(f"{name} has {size[0]}x{size[1]} pixels; {limit}")
+    except MemoryError:
+        raise InputError(f"There is too little memory to read {name}: shrink it.") from None
+    except Exception as error:  # Each decoder has errors of its own.
+        said = "".join(letter if letter.isprintable() else " " for letter in str(error)[:120])
+        reason = " ".join(said.split()) or type(error).__name__
+        raise InputError(f"{name} is damaged and cannot be read whole ({reason}).") from error
 
 
-def _plain(image: Image.Image) -> Picture:
-    notes = _of_frames(image)
-    profile = image.info.get("icc_profile")
-    image = _upright(image)
+def _plain(file: ImageFile.ImageFile, notes: list[str]) -> Picture:
+    notes += _of_frames(file)
+    profile = file.info.get("icc_profile")
+    image: Image.Image = file
+    image.load()
     if image.mode == "F":
         raise ValueError("floating-point pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        # 16-bit grey, which Pillow would clip instead of scaling.
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8))
+        image = _eight_bits(image)
     if image.mode == "RGB" and image.has_transparency_data:
         image = image.convert("RGBA")  # A colour key, which would not outlive the next step.
     if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
@@ -186,25 +192,27 @@ def _plain(image: Image.Image) -> Picture:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
             notes.append("Its transparent parts were put on white.")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    image = image.convert("RGB")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        image = white
+    # Turned last, when it is smallest.
+    image = _upright(image.convert("RGB"), _orientation(file))
     image.info.clear()  # What it says of its orientation would have it turned again.
     return Picture(image, tuple(notes))
 
 
-def _photo(image: Image.Image) -> Photo:
-    notes, format = _of_frames(image), image.format or ""
-    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    if image.mode in ("RGB", "RGBA") and any("16" in str(tile.args) for tile in tiles):
+def _photo(image: ImageFile.ImageFile, notes: list[str]) -> Photo:
+    notes, format = notes + _of_frames(image), image.format or ""
+    if image.mode in ("RGB", "RGBA") and any("16" in str(tile.args) for tile in image.tile):
         notes.append("Its colours have 16 bits, of which 8 are read.")
     icc = image.info.get("icc_profile")
     try:
         exif: Image.Exif | None = image.getexif()
-    except DAMAGE:
+    except Exception:  # Damaged in ways that Pillow did not foresee.
         exif = None
         notes.append("Its EXIF data are damaged and left out.")
-    upright = _upright(image)
+    image.load()
+    upright = _upright(image, _orientation(image))
     if upright.mode in ("CMYK", "LAB", "YCbCr"):
         # No format that is written holds these, and a profile is of its colours alone.
         upright = (_to_srgb(upright, icc) if icc else upright).convert("RGB")
@@ -215,20 +223,31 @@ def _photo(image: Image.Image) -> Photo:
 
 
 def _of_frames(image: Image.Image) -> list[str]:
-    frames = getattr(image, "n_frames", 1)
-    return [f"It has {frames} frames; only the first is used."] if frames > 1 else []
+    """Notes on what is not read. To count the frames would be to read them all."""
+    several = getattr(image, "is_animated", False)
+    return ["It has several frames; only the first is used."] if several else []
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    turn = UPRIGHT.get(_orientation(image))
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits in 8, which Pillow would clip instead of scaling."""
+    grey = np.empty((image.height, image.width), np.uint8)
+    rows = max(STRIP // image.width, 1)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        values = np.asarray(image.crop((0, top, image.width, bottom))).astype(np.int64)
+        grey[top:bottom] = (values.clip(0, 65535) + 128) // 257
+    return Image.fromarray(grey)
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except DAMAGE:
+    except Exception:
         return 1  # Damaged EXIF beside sound pixels: upright is the best guess.
 
 

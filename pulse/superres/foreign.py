@@ -7,12 +7,10 @@ hold a list of layers and their weights in that order.
 from __future__ import annotations
 
 import math
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,10 +18,16 @@ from torch import Tensor
 
 from pulse.superres.networks import CompactConfig, MSRResNetConfig, RRDBNetConfig
 from pulse.superres.networks.rrdb import DENSE, LAYERS
+from stylegan.archive import read_state
+from stylegan.unpickle import UnpickleError
 
 Config: TypeAlias = CompactConfig | MSRResNetConfig | RRDBNetConfig
 Weights: TypeAlias = tuple[Config, dict[str, Tensor]]
 
+MOST_WEIGHTS = 5_000
+"""That a network may have, and lines of a `.param` file; the largest known one has 702."""
+MOST_PARAM = 2**22
+"""Bytes of a `.param` file; known ones have up to 2**17."""
 CONTAINERS = ("params_ema", "params", "state_dict")
 """Keys that the weights lie under, the averaged ones first."""
 
@@ -39,29 +43,12 @@ def read_torch(path: Path) -> Weights:
         ForeignError: there is none of a known kind in it.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # What torch finds odd is refused in words of ours.
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ForeignError("it holds more than weights, or something else") from error
-    except (RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise ForeignError("it is damaged, or no file of torch") from error
-    return translate(_state(content))
-
-
-def _state(content: Any) -> dict[str, Tensor]:
-    for key in CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping):
-        raise ForeignError("it holds no named weights")
-    state: dict[str, Tensor] = {}
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ForeignError("it holds no named weights")
-        state[name.removeprefix("module.")] = value.float()
-    return state
+        state = read_state(path, CONTAINERS)
+    except UnpickleError as error:
+        raise ForeignError(str(error)) from error
+    if any(not tensor.is_floating_point() for tensor in state.values()):
+        raise ForeignError("its weights are not floating-point numbers")
+    return translate({name.removeprefix("module."): tensor for name, tensor in state.items()})
 
 
 def translate(state: Mapping[str, Tensor]) -> Weights:
@@ -70,10 +57,12 @@ def translate(state: Mapping[str, Tensor]) -> Weights:
     Raises:
         ForeignError: the names are not those of a known network.
     """
+    if len(state) > MOST_WEIGHTS:
+        raise ForeignError("it holds more weights than a network has")
     try:
         if {"body.0.weight", "body.1.weight", "body.2.weight"} <= state.keys():
             return _compact(state)
-        new = {_renamed(name, state): tensor for name, tensor in state.items()}
+        new = {_renamed(name): tensor for name, tensor in _named(state).items()}
         if "blocks.0.dense.0.convs.0.weight" in new:
             return _rrdb(new)
         if "blocks.0.convs.0.weight" in new:
@@ -97,10 +86,8 @@ _COUNTED = (
 )
 
 
-def _renamed(name: str, state: Mapping[str, Tensor]) -> str:
-    """Our name for a weight."""
-    if "model.1.sub.0.RDB1.conv1.0.weight" in state:
-        name = _numbered(name, state)
+def _renamed(name: str) -> str:
+    """Our name for one of BasicSR's or the ones before."""
     for pattern, ours in _NAMES:
         name = re.sub(pattern, ours, name)
     for pattern, ours in _COUNTED:
@@ -108,19 +95,29 @@ def _renamed(name: str, state: Mapping[str, Tensor]) -> str:
     return name
 
 
-def _numbered(name: str, state: Mapping[str, Tensor]) -> str:
-    """BasicSR's name for `model.0.weight` and so on: the oldest files give places in a list."""
-    inside = re.fullmatch(r"model\.1\.sub\.(\d+)\.(.+)", name)
-    if inside:
-        number, rest = inside.groups()
-        return f"conv_body.{rest}" if rest in ("weight", "bias") else f"body.{number}.{rest}"
-    top = re.fullmatch(r"model\.(\d+)\.(weight|bias)", name)
-    if not top:
-        return name
-    places = sorted({int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.weight", key))})
+def _named(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under BasicSR's names where the oldest files give places in a list.
+
+    Those are `model.0.weight` and so on.
+    """
+    if "model.1.sub.0.RDB1.conv1.0.weight" not in state:
+        return dict(state)
+    found = (re.fullmatch(r"model\.(\d+)\.weight", name) for name in state)
+    places = sorted({int(match[1]) for match in found if match})
     ups = (f"conv_up{number}" for number in range(1, len(places) - 2))
-    names = ("conv_first", *ups, "conv_hr", "conv_last")
-    return f"{names[places.index(int(top[1]))]}.{top[2]}"
+    names = dict(zip(places, ("conv_first", *ups, "conv_hr", "conv_last"), strict=True))
+    new: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        inside = re.fullmatch(r"model\.1\.sub\.(\d+)\.(.+)", name)
+        top = re.fullmatch(r"model\.(\d+)\.(weight|bias)", name)
+        if inside:
+            number, rest = inside.groups()
+            last = rest in ("weight", "bias")
+            name = f"conv_body.{rest}" if last else f"body.{number}.{rest}"
+        elif top:
+            name = f"{names[int(top[1])]}.{top[2]}"
+        new[name] = tensor
+    return new
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
@@ -176,6 +173,8 @@ def read_ncnn(param: Path, binary: Path) -> Weights:
     Raises:
         ForeignError: they hold another, or are damaged.
     """
+    if param.stat().st_size > MOST_PARAM:
+        raise ForeignError("its list of layers is longer than a network's")
     try:
         layers = _layers(param.read_text("ascii"))
         tensors = _tensors(layers, binary.read_bytes())
@@ -196,6 +195,8 @@ def _layers(text: str) -> list[Layer]:
     lines = text.split("\n")
     if lines[0].strip() != NCNN:
         raise ForeignError("it does not begin like a .param file of ncnn")
+    if len(lines) > MOST_WEIGHTS:
+        raise ForeignError("it has more layers than a network")
     layers = []
     for words in (line.split() for line in lines[2:] if line.strip()):
         inputs, outputs = int(words[2]), int(words[3])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pulse.imaging.pictures import InputError, setting
+from stylegan.archive import read_state
 from stylegan.imagenet import EfficientNetLite0, MissingNetworkError, load_efficientnet
 
 Content: TypeAlias = Literal["mse", "l1", "perceptual"]
@@ -112,12 +112,9 @@ def load_features(
         except MissingNetworkError as error:
             raise InputError(f"{error} Or give VGG's weights with {setting('vgg')}.") from error
     try:
-        state = torch.load(vgg, map_location="cpu", weights_only=True)
+        state = read_state(vgg)
         return VGGFeatures(state, adversarial).to(device)
-    except (
-        OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
-        pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{vgg} is not torchvision's state dict of VGG-16 or VGG-19 without batch norm."
         ) from error

@@ -22,6 +22,7 @@ from pulse.superres.recurrent import unrolled
 from pulse.superres.training import Training
 from pulse.superres.training_config import Progress, TrainConfig
 from pulse.superres.weights import AnyNetwork, save
+from stylegan.marks import COMPOSITE
 from stylegan.memory import keep_freed_memory
 from stylegan.sheet import save_sheet
 
@@ -88,7 +89,9 @@ def _kept(training: Training, pairs: Source, folder: Path, progress: Progress) -
     begin = time.monotonic()
     measured = measure(training.average, pairs)
     figures = _figures(measured)
-    save_sheet(measured.sheet, folder / f"sheet-{training.step:07d}.png", columns=4)
+    save_sheet(
+        measured.sheet, folder / f"sheet-{training.step:07d}.png", columns=4, source=COMPOSITE
+    )
     if training.stage == "content" and training.config.gan and training.stage_is_over:
         save(training.average, folder / BEFORE_GAN, _notes(training, pairs, figures))
         training.begin_gan()

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pulse.imaging.pictures import InputError, setting
@@ -39,7 +38,9 @@ from pulse.superres.networks import (
     UNet,
     UNetConfig,
 )  # fmt: skip
+from stylegan import named_tensors
 from stylegan.files import write_weights
+from stylegan.named_tensors import NamedTensorsError, is_safetensors, read_tensors
 
 Config: TypeAlias = (
     CompactConfig
@@ -126,9 +127,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         NetworkError: it is no such file.
     """
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        metadata = named_tensors.read_metadata(path)
+    except (NamedTensorsError, OSError) as error:
         raise NetworkError(f"{path} is not a safetensors file that can be read.") from error
     if metadata.get("format") != FORMAT:
         raise NetworkError(
@@ -155,12 +155,7 @@ def load(
     """
     path = locate(name)
     try:
-        config, tensors = _read(path)
-        _refuse_giants(config)
-        # Laid out without memory of its own, it takes the file's tensors: a file that claims more
-        # than it holds fails before anything is allocated.
-        with torch.device("meta"):
-            network = build(config)
+        network, tensors = _read(path)
         network.load_state_dict(tensors, assign=True)
     except foreign.ForeignError as error:
         raise NetworkError(f"{path} cannot be opened as an upscaling network: {error}.") from error
@@ -212,26 +207,28 @@ def lowered(network: AnyNetwork, precision: torch.dtype) -> AnyNetwork:
     return network
 
 
-def _read(path: Path) -> tuple[Config, dict[str, Tensor]]:
+def _read(path: Path) -> tuple[AnyNetwork, dict[str, Tensor]]:
+    """The network in a file, laid out without memory of its own, and its tensors."""
     if path.suffix in (".param", ".bin") and path.with_suffix(".param").is_file():
         binary = path.with_suffix(".bin")
         if not binary.is_file():
             raise NetworkError(f"{path} needs its weights beside it, in {binary.name}.")
-        return foreign.read_ncnn(path.with_suffix(".param"), binary)
-    with path.open("rb") as file:
-        start = file.read(9)
-    # Safetensors begin with the length of a JSON object, and the object.
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32:
-        return _read_ours(path)
-    return foreign.read_torch(path)
-
-
-def _read_ours(path: Path) -> tuple[Config, dict[str, Tensor]]:
+        config, tensors = foreign.read_ncnn(path.with_suffix(".param"), binary)
+        return _laid_out(config), tensors
+    if not is_safetensors(path):
+        config, tensors = foreign.read_torch(path)
+        return _laid_out(config), tensors
     metadata = read_metadata(path)
-    config = config_of(metadata["family"], json.loads(metadata["config"]))
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return config, {name: x.float() if x.is_floating_point() else x for name, x in tensors.items()}
+    network = _laid_out(config_of(metadata["family"], json.loads(metadata["config"])))
+    return network, read_tensors(path, network.state_dict())
+
+
+def _laid_out(config: Config) -> AnyNetwork:
+    """A network that takes a file's tensors, which fails before anything is allocated where the
+    file claims more than it holds."""
+    _refuse_giants(config)
+    with torch.device("meta"):
+        return build(config)
 
 
 def config_of(family: str, values: dict[str, Any]) -> Config:

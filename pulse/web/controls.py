@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError
 from pulse.search import PRESETS
 from pulse.upscale import UpscaleConfig
+from pulse.web.studio import apology
 from pulse.web.updates import Wish
 from stylegan import zoo
 
+FAULT = "Something went wrong inside; the server's log says what. Please try again."
 WORDS = {
     "align": "'Take it as it is' for",
     "detector": "detector",
@@ -24,6 +27,14 @@ WORDS = {
 
 def word(setting: str) -> str:
     return WORDS.get(setting, setting)
+
+
+def sentence(error: Exception) -> str:
+    """What to say of an error; what is nobody's mistake goes to the log."""
+    text = apology(error, word)
+    if text is None:
+        logging.getLogger("pulse").error("A fault of the page", exc_info=error)
+    return text or FAULT
 
 
 def order(

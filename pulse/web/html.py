@@ -16,15 +16,17 @@ from torch import Tensor
 
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png
-from pulse.results import COMPOSITE, PASTED, Result, encode
+from pulse.results import PASTED, Result, encode
 from pulse.search import State, Status
 from pulse.upscale import NOTICE
 from pulse.web.studio import CLOSE
 from pulse.web.updates import Opening, Preparing, Searching, Waiting
+from stylegan.marks import COMPOSITE
 
 THUMBNAIL = 256
 """Side in pixels of the candidates in the gallery, at most."""
 LARGE = 1024
+_FACTS = {"Description": NOTICE, "Synthetic": "yes"}
 
 
 def label(error: float, tolerance: float) -> str:
@@ -153,7 +155,7 @@ def detail(result: Result, index: int) -> str:
         "step": int(state.best_step[index]),
         "input": _low(result.face.low),
         "source": synthetic(state.images[index], LARGE),
-        "low": _low(state.low[index]),
+        "low": _marked_low(state.low[index]),
     }
     return str(_parts().detail(face))
 
@@ -171,13 +173,17 @@ def synthetic(image: Tensor, size: int) -> str:
     """An imaginary picture as a URI, no larger than that and marked as such."""
     picture = to_image(image)
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
-    facts: dict[str, Any] = {"Description": NOTICE, "Synthetic": "yes"}
-    return _uri(encode(picture, "webp", facts), "image/webp")
+    return _uri(encode(picture, "webp", _FACTS), "image/webp")
 
 
 def _low(low: Tensor) -> str:
     """A small picture as a URI; what of it is ignored is grey."""
     return _plain(to_image(torch.where(low.isnan(), 0.5, low)))
+
+
+def _marked_low(low: Tensor) -> str:
+    """What an imaginary face becomes when it is downscaled, as it is and marked as such."""
+    return _uri(encode(to_image(low), "png", _FACTS), "image/png")
 
 
 def _plain(image: Image.Image) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pulse.imaging.pictures import InputError
@@ -17,34 +18,50 @@ class _StoppedError(Exception):
     """Leaves the work of a visitor who does not wait for it any more."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Ticket:
+    address: str
+
+
 class Line:
     """First come, first served, `places` at a time."""
 
-    def __init__(self, places: int, waiting: int) -> None:
-        self._places, self._most = places, places + waiting
-        self._tickets: list[object] = []
+    def __init__(self, places: int, waiting: int, each: int) -> None:
+        """
+        Args:
+            each: how many tickets one address may hold.
+        """
+        self._places, self._most, self._each = places, places + waiting, each
+        self._tickets: list[_Ticket] = []
         self._lock = threading.Lock()
 
-    def join(self) -> object:
+    def join(self, address: str = "") -> object:
         """A ticket, to be handed to `leave` in any case.
 
+        Args:
+            address: of who asks for it, where that is known.
+
         Raises:
-            InputError: too many wait already.
+            InputError: too many wait already, or too many of that address.
         """
         with self._lock:
             if len(self._tickets) >= self._most:
                 raise InputError("Too many people are waiting; please come back in a few minutes.")
-            self._tickets.append(ticket := object())
+            held = sum(ticket.address == address for ticket in self._tickets)
+            if address and held >= self._each:
+                raise InputError("Too many searches of yours are waiting; let one of them end.")
+            self._tickets.append(ticket := _Ticket(address))
             return ticket
 
     def ahead(self, ticket: object) -> int:
         """How many have to leave before it is the ticket's turn."""
         with self._lock:
-            return max(self._tickets.index(ticket) - self._places + 1, 0)
+            place = next(i for i, other in enumerate(self._tickets) if other is ticket)
+            return max(place - self._places + 1, 0)
 
     def leave(self, ticket: object) -> None:
         with self._lock:
-            self._tickets.remove(ticket)
+            self._tickets = [other for other in self._tickets if other is not ticket]
 
 
 def follow(

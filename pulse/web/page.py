@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,23 +15,22 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
-from gradio.data_classes import ImageData
 from PIL import Image
 
 from pulse.imaging.pictures import read_picture
 from pulse.search import PRESETS, SearchConfig
 from pulse.upscale import UpscaleConfig
 from pulse.web import html
-from pulse.web.controls import describe, word
+from pulse.web.blocks import Blocks, address_of, file_of
+from pulse.web.controls import describe, sentence
 from pulse.web.controls import order as read_order
 from pulse.web.controls import wish as read_wish
 from pulse.web.scripts import CHOOSE, SCROLL, SLIDE
-from pulse.web.studio import Studio, apology, archive, candidate_file
+from pulse.web.studio import Studio, archive, candidate_file
 from pulse.web.updates import Done, Searching
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = "This result is not kept any more; please search again."
-FAULT = "Something went wrong inside; the server's log says what. Please try again."
 Updates = dict[Any, Any]
 """Part of the page -> what becomes of it."""
 
@@ -43,7 +41,7 @@ class Page:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.examples = sorted(EXAMPLES.glob("*.*")) if EXAMPLES.is_dir() else []
-        with gr.Blocks(title="PULSE", analytics_enabled=False, fill_width=True) as self.blocks:
+        with Blocks(title="PULSE", analytics_enabled=False, fill_width=True) as self.blocks:
             gr.HTML(
                 "<header><h1>PULSE</h1><p>Give it a small, blurred or pixelated face. It imagines "
                 "people who would look just like that if they were as small.</p></header>"
@@ -68,7 +66,7 @@ class Page:
         )
         # Gradio would open the file first, and say of a broken one only that there is an error. (As
         # a subclass it would be taken for a component of a third party.)
-        self.picture.preprocess = _file  # type: ignore[method-assign]
+        self.picture.preprocess = file_of  # type: ignore[method-assign]
         self.problem = gr.HTML(elem_id="problem")
         self.faces = gr.HTML(js_on_load=CHOOSE, elem_id="faces")
         self.matched = gr.HTML(elem_id="matched")
@@ -233,7 +231,7 @@ class Page:
                 return nothing
             image = self.studio.read(Path(picture)).image
         except Exception as error:
-            return {**nothing, self.problem: html.message(_sentence(error))}
+            return {**nothing, self.problem: html.message(sentence(error))}
         cuts = [(_thumbnail(framing.cut(image)), f"{framing.index + 1}") for framing in framings]
         title = f"<h3>{len(cuts)} faces were found. Which one?</h3>"
         return {**nothing, self.faces: title + html.choices(cuts, 0, "The faces of the picture")}
@@ -245,14 +243,13 @@ class Page:
         try:
             face = self.studio.face(read_wish(*framing))
         except Exception as error:
-            return {self.problem: html.message(_sentence(error)), self.matched: ""}
+            return {self.problem: html.message(sentence(error)), self.matched: ""}
         return {self.problem: "", self.matched: html.matched(face)}
 
     def search(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Search, and show the candidates as they get better."""
-        visit = self.studio.visit(str(request.session_hash))
-        visit.stop.set()  # Of an earlier search, should one go on.
-        visit.stop = stop = threading.Event()
+        key, visit, stop = str(request.session_hash), None, threading.Event()
+        self._stop(key)  # An earlier search, should one go on.
         idle: Updates = {self.run: gr.Button(visible=True), self.stop: gr.Button(visible=False)}
         yield {
             self.problem: "",
@@ -266,7 +263,10 @@ class Page:
         try:
             wish, config = read_order(*controls)
             done: Done | None = None
-            for update in self.studio.run(wish, config, controls[8], stop):
+            for update in self.studio.run(wish, config, controls[8], stop, address_of(request)):
+                if visit is None:  # Only who gave a picture that can be searched for is kept.
+                    visit = self.studio.visit(key)
+                    visit.stop, visit.running = stop, visit.running + 1
                 if isinstance(update, Done):
                     done = update
                     continue
@@ -274,7 +274,7 @@ class Page:
                 if isinstance(update, Searching):
                     updates[self.gallery] = html.gallery(update.state, update.tolerance)
                 yield updates
-            if done is None:
+            if done is None or visit is None:
                 yield {self.status: html.status("Stopped before anything was found."), **idle}
                 return
             result = done.result
@@ -294,9 +294,12 @@ class Page:
                 **idle,
             }
         except Exception as error:
-            text = _sentence(error)
+            text = sentence(error)
             failed = html.status("The search could not begin.")
             yield {self.problem: html.message(text), self.status: failed, **idle}
+        finally:
+            if visit is not None:
+                visit.running -= 1
 
     def upscale(
         self,
@@ -315,6 +318,7 @@ class Page:
         grey: bool,
         jpeg: int,
         noise: float,
+        request: gr.Request,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
         """The same for programs."""
         stop = threading.Event()
@@ -323,7 +327,7 @@ class Page:
                 picture, face, candidates, steps, seed, generator, lr_size, tolerance, preset,
                 as_it_is, pixelated, blur, grey, jpeg, noise,
             )  # fmt: skip
-            for update in self.studio.run(wish, config, preset, stop):
+            for update in self.studio.run(wish, config, preset, stop, address_of(request)):
                 if isinstance(update, Done):
                     folder = self.studio.new_folder() / "results"
                     zipped = archive(update.result, folder)
@@ -333,17 +337,22 @@ class Page:
                     mse = state.best.nan_to_num(posinf=1.0).tolist()  # JSON knows no infinity.
                     yield {"step": state.step, "steps": state.steps, "mse": mse}, None
         except Exception as error:
-            raise gr.Error(_sentence(error), print_exception=False) from error
+            raise gr.Error(sentence(error), print_exception=False) from error
 
     def halt(self, request: gr.Request) -> Any:
         """Stop the visitor's search."""
-        self.studio.visit(str(request.session_hash)).stop.set()
+        self._stop(str(request.session_hash))
         return gr.Button(interactive=False)
+
+    def _stop(self, key: str) -> None:
+        visit = self.studio.find(key)
+        if visit is not None:
+            visit.stop.set()
 
     def choose(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Show one candidate large."""
-        visit, index = self.studio.visit(str(request.session_hash)), int(event.index)
-        if not 0 <= index < len(visit.details):
+        visit, index = self.studio.find(str(request.session_hash)), int(event.index)
+        if visit is None or not 0 <= index < len(visit.details):
             return {self.detail: html.message(GONE)}
         return {
             self.detail: visit.details[index],
@@ -354,13 +363,13 @@ class Page:
 
     def put_back(self, chosen: int, request: gr.Request) -> Updates:
         """Show the photo with the chosen candidate in it."""
-        visit = self.studio.visit(str(request.session_hash))
-        if not 0 <= chosen < len(visit.details):
+        visit = self.studio.find(str(request.session_hash))
+        if visit is None or not 0 <= chosen < len(visit.details):
             return {self.photo: html.message(GONE)}
         try:
             file = self.studio.paste(visit, chosen)
         except Exception as error:
-            return {self.photo: html.message(_sentence(error))}
+            return {self.photo: html.message(sentence(error))}
         return {
             self.photo: html.photo(file),
             self.photo_file: gr.DownloadButton(value=str(file), visible=True),
@@ -380,19 +389,6 @@ class Page:
     def leave(self, request: gr.Request) -> None:
         """The visitor closed the page."""
         self.studio.leave(str(request.session_hash))
-
-
-def _sentence(error: Exception) -> str:
-    """What to say of an error; what is nobody's mistake goes to the log."""
-    text = apology(error, word)
-    if text is None:
-        logging.getLogger("pulse").error("A fault of the page", exc_info=error)
-    return text or FAULT
-
-
-def _file(payload: ImageData | None) -> str | None:
-    """What was uploaded, as it is."""
-    return None if payload is None else payload.path
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 from gradio.themes import Base, Default
+from starlette.middleware import Middleware
 
 from pulse.imaging.pictures import InputError, setting
 from pulse.web import html
+from pulse.web.guard import Guard
 from pulse.web.page import EXAMPLES, Page
 from pulse.web.studio import Studio
 
@@ -55,6 +57,7 @@ def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
         os.environ.pop(name, None)
     os.environ["GRADIO_TEMP_DIR"] = str(studio.folder)  # Uploads are swept up with the rest.
     page = Page(studio).blocks
+    guard = Middleware(Guard, login=address.auth is not None, root=address.root_path)
     try:
         _, url, _ = page.launch(
             server_name=address.host,
@@ -74,6 +77,7 @@ def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
             enable_monitoring=False,
             theme=theme(),
             css=html.style(),
+            app_kwargs={"middleware": [guard]},
         )
     except OSError as error:
         raise InputError(

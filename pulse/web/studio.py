@@ -54,6 +54,7 @@ class Visit:
         picture, face: that his last search was for.
         details: how each candidate of his last search is shown.
         stop: ends his search.
+        running: how many searches of his run or wait; while there are any, he is not forgotten.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Visit:
     face: LRFace | None = None
     details: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    running: int = 0
     used: float = field(default_factory=time.monotonic)
 
     @property
@@ -101,7 +103,7 @@ class Studio:
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._looking = threading.Lock()
         self._framings: OrderedDict[tuple[Path, bool], list[Framing]] = OrderedDict()
-        self._line = Line(self.limits.searches, self.limits.waiting)
+        self._line = Line(self.limits.searches, self.limits.waiting, self.limits.each)
         self._visits: OrderedDict[str, Visit] = OrderedDict()
 
     def generators(self) -> list[str]:
@@ -134,9 +136,10 @@ class Studio:
             InputError: the picture cannot be used, or shows none.
         """
         key = (path, as_it_is)
-        with self._looking:  # The detector serves one at a time.
-            if key not in self._framings:
-                picture = self.read(path)
+        found = self._framings.get(key)
+        if found is None:
+            picture = self.read(path)  # Beside others, who need not wait for a slow one.
+            with self._looking:  # The detector serves one at a time.
                 try:
                     found = find_framings(picture, PICTURE, "never" if as_it_is else "auto")
                 except InputError:
@@ -144,9 +147,9 @@ class Studio:
                 self._framings[key] = found
                 while len(self._framings) > self.limits.visitors:
                     self._framings.popitem(last=False)
-            if not self._framings[key]:
-                raise InputError(NO_FACE)
-            return self._framings[key]
+        if not found:
+            raise InputError(NO_FACE)
+        return found
 
     def face(self, wish: Wish) -> LRFace:
         """The face as it would be matched.
@@ -171,13 +174,19 @@ class Studio:
         return face
 
     def run(
-        self, wish: Wish, config: UpscaleConfig, preset: str, stop: threading.Event
+        self,
+        wish: Wish,
+        config: UpscaleConfig,
+        preset: str,
+        stop: threading.Event,
+        address: str = "",
     ) -> Iterator[Update]:
         """Wait, open the generator and search; the last update is `Done`.
 
         Args:
             preset: that `config.search` was made from.
             stop: ends it when set.
+            address: of who asks, of whom only so many are taken.
 
         It ends within a second after `stop` is set, without `Done` if the search had not begun.
         The place in the line is free again when the step that is being computed is over.
@@ -187,7 +196,7 @@ class Studio:
         """
         self.limits.check(config)
         face = self.face(wish)  # Before the line: whoever gave what is no face need not wait.
-        ticket = self._line.join()
+        ticket = self._line.join(address)
         try:
             last = None
             while (ahead := self._line.ahead(ticket)) and not stop.wait(0.1):
@@ -254,16 +263,25 @@ class Studio:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
 
-    def visit(self, key: str) -> Visit:
-        """What is kept of the visitor of that key."""
+    def find(self, key: str) -> Visit | None:
+        """What is kept of the visitor of that key, if he has searched here."""
         with self._lock:
-            if key not in self._visits:
-                self._visits[key] = Visit(self.new_folder())
-            visit = self._visits[key]
-            visit.used = time.monotonic()
-            self._visits.move_to_end(key)
-            old = list(self._visits)[: -self.limits.visitors]
-        for other in old:
+            visit = self._visits.get(key)
+            if visit is not None:
+                visit.used = time.monotonic()
+                self._visits.move_to_end(key)
+            return visit
+
+    def visit(self, key: str) -> Visit:
+        """The same for one who searches, after whom others may have to be forgotten."""
+        visit = self.find(key)
+        if visit is not None:
+            return visit
+        with self._lock:
+            idle = [other for other, one in self._visits.items() if not one.running]
+            visit = self._visits.setdefault(key, Visit(self.new_folder()))
+            excess = max(len(self._visits) - self.limits.visitors, 0)
+        for other in idle[:excess]:
             self.leave(other)
         return visit
 
@@ -302,7 +320,8 @@ class Studio:
     def sweep(self, age: float = KEPT) -> None:
         """Remove what was not used for so many seconds, uploads included."""
         with self._lock:
-            old = [k for k, v in self._visits.items() if time.monotonic() - v.used > age]
+            idle = [(k, v) for k, v in self._visits.items() if not v.running]
+            old = [k for k, v in idle if time.monotonic() - v.used > age]
             kept = {visit.folder for visit in self._visits.values()}
         for key in old:
             self.leave(key)

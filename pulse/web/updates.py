@@ -21,6 +21,7 @@ class Limits:
     Attributes:
         searches: at once on the device; who comes later waits.
         waiting: visitors that may wait.
+        each: searches that run and wait of one address.
         upload: bytes of a file.
         pixels: of a picture.
         visitors: whose results are kept at once; the longest unused are removed first.
@@ -35,6 +36,7 @@ class Limits:
     pixels: int = 25_000_000
     visitors: int = 100
     fetch: bool = True
+    each: int = 10
 
     def check(self, config: UpscaleConfig) -> None:
         """Raises InputError if more is asked for than is allowed."""

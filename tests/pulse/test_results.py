@@ -1,4 +1,9 @@
+import base64
+import io
 import json
+import re
+import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,13 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from pulse.faces.prepare import LRFace
+from pulse.faces.prepare import FaceSettings, LRFace, prepare
 from pulse.imaging.degrade import Bicubic, DegradeConfig
-from pulse.imaging.pictures import to_tensor
-from pulse.results import SOURCE_TYPE, Format, Result, write_result
+from pulse.imaging.pictures import read_picture, to_tensor
+from pulse.results import Format, Result, write_result
 from pulse.search import SearchConfig, Status
 from pulse.upscale import UpscaleConfig, Upscaler
+from pulse.web import html
+from pulse.web.studio import archive
 from stylegan import Generator
+from stylegan.marks import COMPOSITE, SOURCE_TYPE
+from stylegan.sheet import save_sheet
 
 
 @pytest.fixture
@@ -83,6 +92,46 @@ def test_pictures_say_that_they_are_synthetic(
             )
         else:
             assert "Seed: 5; MSE:" in image.getexif()[0x010E]
+
+
+def marks_of(data: bytes) -> str | None:
+    """IPTC's source type that a picture carries in its XMP."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
+    if xmp is None:
+        return None
+    tree = ElementTree.fromstring(xmp.encode() if isinstance(xmp, str) else xmp)
+    name = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
+    (source,) = [element.text for element in tree.iter(name)]
+    return source
+
+
+def test_all_that_holds_a_made_face_carries_its_mark(result: Result, tmp_path: Path) -> None:
+    photo = read_picture(Path(__file__).parents[2] / "examples" / "astronaut.jpg")
+    (face,) = prepare(photo, FaceSettings(8), 32)
+    pasted = replace(result, face=face)
+    zipped = archive(pasted, tmp_path / "zip")
+    write_result(pasted, tmp_path / "files", photo=photo.image)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "files").glob("*.png")}
+    expected = {f"photo-{i:02d}.png": COMPOSITE for i in range(3)}
+    expected |= {f"candidate-{i:02d}.png": SOURCE_TYPE for i in range(3)}
+    expected |= {"comparison.png": SOURCE_TYPE, "input.png": None}
+    assert {name: marks_of(data) for name, data in files.items()} == expected
+    with zipfile.ZipFile(zipped) as file:
+        inside = {name: file.read(name) for name in file.namelist() if name.endswith(".png")}
+    found = {name: marks_of(data) for name, data in inside.items()}
+    assert found == {name: mark for name, mark in expected.items() if "photo" not in name}
+    # The page's pictures; only what the visitor gave, which is shown twice, is as it is.
+    shown = html.detail(pasted, 0) + html.gallery(pasted.state, 0.1)
+    uris = re.findall(r"data:image/\w+;base64,([\w+/=]+)", shown)
+    assert Counter(marks_of(base64.b64decode(uri)) for uri in uris) == {None: 2, SOURCE_TYPE: 5}
+    assert len({uri for uri in uris if marks_of(base64.b64decode(uri)) is None}) == 1
+    shown = html.photo(tmp_path / "files" / "photo-00.png")
+    (uri,) = re.findall(r"data:image/\w+;base64,([\w+/=]+)", shown)
+    assert marks_of(base64.b64decode(uri)) == COMPOSITE
+    save_sheet(result.state.images * 2 - 1, tmp_path / "sheet.png")
+    assert marks_of((tmp_path / "sheet.png").read_bytes()) == SOURCE_TYPE
 
 
 def test_candidates_of_a_larger_run_do_not_stay(result: Result, tmp_path: Path) -> None:

@@ -354,8 +354,9 @@ def test_torch_s_archives(zipped: bool, tmp_path: Path) -> None:
         "number": np.float32(2.5),
     }
     torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
-    found = archive.read(tmp_path / "x.pt")
-    reader = archive.Tensors((tmp_path / "x.pt").stat().st_size)
+    budget = archive.budget_of(tmp_path / "x.pt")
+    found = archive.read(tmp_path / "x.pt", budget)
+    reader = archive.Tensors(budget)
     for name, value in content.items():
         tensor = reader.tensor(found[name])
         assert tensor is not None

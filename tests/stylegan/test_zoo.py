@@ -1,5 +1,7 @@
+import gzip
 import hashlib
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,21 @@ import torch
 import stylegan
 from stylegan import CheckpointError, Generator, zoo
 from stylegan.checkpoints import save
-from stylegan.stylegan2 import StyleGAN2
+from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from stylegan.zoo import Model, RemoteFile, fetch, is_here, path_of, size_of
 from tests.server import FileServer, running
 
-CONTENT = bytes(range(256)) * 4000  # 1 MB: many blocks of a download.
+
+def generator_of(seed: int) -> bytes:
+    """A generator's file of 0.9 MB: many blocks of a download."""
+    torch.manual_seed(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "net"
+        save(StyleGAN2(StyleGAN2Config((64, 64, 64, 32), 32, 32, 2)), file, dtype=torch.float32)
+        return file.read_bytes()
+
+
+CONTENT, OTHER = generator_of(0), generator_of(1)
 CUT = 2**18  # Where a connection breaks off, after whole blocks.
 
 
@@ -76,9 +88,11 @@ def test_what_was_fetched_opens(
 
 def test_a_model_of_two_files_is_a_folder(server: FileServer, home: Path) -> None:
     names = ("synthesis.pt", "mapping.pt")
-    files = tuple(RemoteFile(f"{server.url}/{name}", name, 5) for name in names)
-    model = Model("pair", 32, "noise", "free", files)
     server.files |= {"synthesis.pt": b"large", "mapping.pt": b"small one"}
+    files = tuple(
+        RemoteFile(f"{server.url}/{name}", name, 5, digest(server.files[name])) for name in names
+    )
+    model = Model("pair", 32, "noise", "free", files)
     assert fetch(model) == home / "models" / "pair"
     assert (home / "models" / "pair" / "mapping.pt").read_bytes() == b"small one"
     assert size_of(model) == 14
@@ -158,8 +172,8 @@ def test_two_versions_are_never_joined(model: Model, server: FileServer) -> None
     server.cuts = [CUT, 0]
     with pytest.raises(CheckpointError):
         fetch(model)
-    server.files["net.bin"] = CONTENT[::-1]
-    assert fetch(model).read_bytes() == CONTENT[::-1]
+    server.files["net.bin"] = OTHER
+    assert fetch(model).read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 503])
@@ -201,11 +215,11 @@ def test_no_route(model: Model, server: FileServer, home: Path) -> None:
 def test_a_file_put_there_by_hand_is_taken(model: Model, server: FileServer) -> None:
     path = path_of(model)
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"from a stick")
+    path.write_bytes(CONTENT)
     assert fetch(model) == path
     assert server.asked == []
-    path.write_bytes(b"another")
-    with pytest.raises(CheckpointError, match=digest(b"from a stick")):
+    path.write_bytes(OTHER)
+    with pytest.raises(CheckpointError, match=digest(CONTENT)):
         fetch(model)
 
 
@@ -266,5 +280,60 @@ def test_names() -> None:
 
 def test_locate_fetches(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULSE_MIRROR", server.url)
-    server.files["ffhq.pkl"] = b"weights"
-    assert stylegan.locate("stylegan2-ada-ffhq-1024").read_bytes() == b"weights"
+    server.files["ffhq.pkl"] = CONTENT
+    assert stylegan.locate("stylegan2-ada-ffhq-1024").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", ["none", "-5", "", "9" * 30 + "x"])
+def test_a_length_that_is_none_is_no_reason_to_fail(
+    model: Model, server: FileServer, length: str
+) -> None:
+    server.headers = {"Content-Length": length, "Connection": "close"}
+    assert fetch(model).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", ["999999999999", "9" * 20])
+def test_a_file_said_to_be_too_long_is_not_asked_for(
+    model: Model, server: FileServer, home: Path, length: str
+) -> None:
+    server.headers = {"Content-Length": length}
+    with pytest.raises(CheckpointError, match="gives more than 17 MB"):
+        fetch(model)
+    assert not list((home / "models" / "net").glob("net.bin*.part"))
+
+
+def test_an_endless_file_is_given_up_and_not_kept(
+    model: Model, server: FileServer, home: Path
+) -> None:
+    server.endless = True
+    with pytest.raises(CheckpointError, match="gives more than 17 MB, which the file does not"):
+        fetch(model)
+    assert {file.name for file in (home / "models" / "net").iterdir()} <= {"net.bin.lock"}
+
+
+def test_a_packed_answer_is_not_expanded(model: Model, server: FileServer, home: Path) -> None:
+    server.files["net.bin"] = gzip.compress(bytes(200_000_000))
+    server.headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(CheckpointError, match=r"answered with a file that is packed \('gzip'\)"):
+        fetch(model)
+    assert {file.name for file in (home / "models" / "net").iterdir()} <= {"net.bin.lock"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\n<HTML><title>Quota exceeded</title>", "is a web page"),
+        (b"\x80\x04N.", "no StyleGAN generator of a known kind"),
+        (CONTENT[:-7], "that its weights do not fit|safetensors file that can be read"),
+    ],
+)
+def test_what_is_no_generator_is_never_trusted(
+    model: Model, server: FileServer, home: Path, content: bytes, reason: str
+) -> None:
+    server.files["net.bin"] = content
+    with pytest.raises(CheckpointError, match=f"({reason}).*removed; fetch net again"):
+        fetch(model)
+    assert {file.name for file in (home / "models" / "net").iterdir()} <= {"net.bin.lock"}
+    server.files["net.bin"] = CONTENT
+    assert fetch(model).read_bytes() == CONTENT

@@ -35,13 +35,13 @@ def test_a_page_for_each_few_hundred(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     with folder.owned():
         entries = [entry(f"{number:04}") for number in range(2 * FACES + 1)]
-        assert write_sheet(folder, entries, len(entries), "All.") == 3
+        assert write_sheet(folder, entries, len(entries), ("All.",)) == 3
         pages = [Page((tmp_path / f"index{n}.html").read_text()) for n in ("", "-2", "-3")]
         assert [len(page.figures) for page in pages] == [FACES, FACES, 1]
         assert 'href="index-3.html"' in (tmp_path / "index.html").read_text()
-        assert write_sheet(folder, entries[:FACES], FACES, "All.") == 1
+        assert write_sheet(folder, entries[:FACES], FACES, ("All.",)) == 1
         assert {path.name for path in tmp_path.glob("*.html")} == {"index.html"}
-        assert write_sheet(folder, [], 0, "Nothing.") == 1
+        assert write_sheet(folder, [], 0, ("Nothing.",)) == 1
 
 
 def test_names_and_reasons_cannot_break_it(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_names_and_reasons_cannot_break_it(tmp_path: Path) -> None:
         trap = "<img src=x onerror=alert(1)>.png"
         entries = [entry(odd), entry("b", "not_converged"), entry("c", "error", "<b>bad</b>")]
         entries.append(entry(trap, "error", "It is no picture."))
-        write_sheet(folder, entries, 4, "One & all.")
+        write_sheet(folder, entries, 4, ("One & all.", "Of <it>."))
     text = (tmp_path / "index.html").read_text()
     page = Page(text)
     assert page.figures == ["found", "missed", "error", "error"]

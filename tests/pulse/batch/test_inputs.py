@@ -1,3 +1,5 @@
+import os
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -117,13 +119,56 @@ def test_a_json_list(tmp_path: Path) -> None:
         ('{"input": "a.png", "output": "/up"}', "name of a folder inside the output folder"),
         ('{"input": "a.png", "output": 3}', "name of a folder inside the output folder"),
         ('{"input": "a.png", "output": "B"}', "Another picture is written to B already"),
+        ('{"input": "\\ud800.png"}', "characters that no file's name can have"),
+        ('{"input": "a\\u0000.png"}', "characters that no file's name can have"),
+        ('{"input": "a.png", "output": "\\ud800"}', "name of a folder inside the output folder"),
+        ('{"input": "a.png", "output": "' + 300 * "x" + '"}', "output is too long"),
+        ('{"input": "a.png", "output": "' + 3000 * "x/" + '"}', "output is too long"),
+        ('{"input": "a.png", "output": "index.html/x"}', "index.html is a file of the batch's own"),
+        ("[" * 200_000, "too much in each other"),
+        ('{"input": ' + "[" * 500 + "]" * 500 + "}", "does not say which picture"),
+        ('{"input": "a.png", "steps": ' + 5000 * "9" + "}", "It is not JSON"),
+        ('{"input": "a.png", "tolerance": NaN}', ""),
+        ('{"input": "a.png", "time_limit": -1e999}', ""),
     ],
 )
 def test_wrong_lines(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text(f'{{"input": "b.png"}}\n\n{line}\n')
-    with pytest.raises(InputError, match="line 3") as caught:
-        list(Inputs(str(tmp_path / "list.jsonl"), Settings()))
-    assert message in str(caught.value)
+    sound, wrong = Inputs(str(tmp_path / "list.jsonl"), Settings())
+    assert (sound.output, sound.wrong) == ("b", None)
+    assert (wrong.source, wrong.output) == ("list.jsonl, line 3", "line 3")
+    assert wrong.wrong is not None
+    assert wrong.wrong.startswith("list.jsonl, line 3: ")
+    assert message in wrong.wrong
+
+
+@pytest.mark.parametrize(
+    "folder", ["index.html", "manifest", ".pulse", "summary.json", "index-7.html"]
+)
+def test_folders_like_the_batchs_own_files_keep_apart(folder: str, tmp_path: Path) -> None:
+    names = Names()
+    assert names.find(PurePosixPath(f"{folder}/a.png"), False) == f"{folder}~/a"
+    assert names.find(PurePosixPath(f"{folder}/a.jpg"), False) == f"{folder}~/a.jpg"
+    with pytest.raises(InputError, match="of the batch's own"):
+        names.take(f"{folder}/a", False)
+
+
+def test_links_to_themselves_and_deep_folders(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "a.png")
+    (tmp_path / "in" / "b.png").symlink_to("b.png")
+    (tmp_path / "in" / "c").symlink_to(".")
+    assert outputs(tmp_path / "in", recursive=True) == {"a.png": "a", "b.png": "b"}
+    place = os.open(tmp_path / "in", os.O_DIRECTORY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=place)
+        place, before = os.open("d", os.O_DIRECTORY, dir_fd=place), place
+        os.close(before)
+    os.close(os.open("e.png", os.O_CREAT, dir_fd=place))
+    os.close(place)
+    try:
+        assert outputs(tmp_path / "in", recursive=True)["d/" * 1500 + "e.png"] == "d/" * 1500 + "e"
+    finally:  # Python itself cannot remove so deep a folder.
+        subprocess.run(["rm", "-rf", tmp_path / "in"], check=True)
 
 
 def test_places_elsewhere(tmp_path: Path) -> None:

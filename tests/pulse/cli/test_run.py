@@ -277,7 +277,7 @@ def test_unusual_but_usable_inputs(face: Image.Image, tmp_path: Path) -> None:
         assert np.abs(matched - np.array(convert(face), int)).mean() < 4, name
     assert "alpha.png: Its transparent parts were put on white." in done.stderr
     assert "oblong.png: It is not square; the 16x16 pixels in the middle" in done.stderr
-    assert "frames.gif: It has 2 frames; only the first is used." in done.stderr
+    assert "frames.gif: It has several frames; only the first is used." in done.stderr
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -298,6 +298,25 @@ def _cut(path: Path) -> None:
     noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:5000])
+
+
+def test_links_are_not_fetched_and_patterns_are(face: Image.Image, tmp_path: Path) -> None:
+    face.save(tmp_path / "one.png")
+    face.save(tmp_path / "two.png")
+    given = ["https://example.com/a.png", "t*.png", "x*.png", "one.png", "*e.png"]
+    done = pulse("run", *given, "-n", "1", "--steps", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith("pulse: ")]
+    assert said == [
+        "pulse: https://example.com/a.png is a link, and links are not fetched: save the picture "
+        "and give its file.",
+        "pulse: Nothing is called like x*.png; check the pattern.",
+    ]
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"one", "two"}
+    done = pulse("align", "https://example.com/a.png", cwd=tmp_path)
+    assert (done.returncode, "links are not fetched" in done.stderr) == (2, True)
+    done = pulse("upscale", "https://example.com/a.png", cwd=tmp_path)
+    assert (done.returncode, "links are not fetched" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from pulse.results import COMPOSITE
 from pulse.superres import weights
 from pulse.superres.networks import SRResNetConfig
+from stylegan.marks import COMPOSITE
 from tests.command import Done, pulse
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +56,9 @@ def test_a_folder(folder: Path) -> None:
         with Image.open(file) as image:
             kinds[file.name] = (image.mode, image.size)
             assert COMPOSITE.encode() in file.read_bytes(), file
-        with Image.open(file.with_name(f"{file.stem}-comparison.png")) as image:
+        shown = file.with_name(f"{file.stem}-comparison.png")
+        assert COMPOSITE.encode() in shown.read_bytes()
+        with Image.open(shown) as image:
             assert image.width > 2 * min(record["width"], 640)
     assert kinds == {
         "clear.webp": ("RGBA", (96, 72)),

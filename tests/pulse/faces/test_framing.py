@@ -105,6 +105,19 @@ def test_a_small_cut_is_framed_and_matched_at_what_it_holds(astronaut: Image.Ima
     assert face.low.shape[-1] == 16
 
 
+def test_a_face_whose_frame_is_mostly_mirrored_is_matched_at_16(astronaut: Image.Image) -> None:
+    """At the 64 pixels that the rest would hold, no candidate can match what is mirrored."""
+    box = (179.0, 53.0, 261.0, 188.0)
+    cut = astronaut.resize((40, 60), Image.Resampling.BICUBIC, box)
+    (framing,) = find_framings(Picture(cut))
+    assert framing.inside(cut) < 0.4
+    (face,) = prepare(Picture(cut), FaceSettings(), 128)
+    assert face.low.shape[-1] == 16
+    assert face.notes[-1] == "It is matched at 16x16 pixels, since most of its frame is made up."
+    (face,) = prepare(Picture(cut), FaceSettings("auto"), 128)
+    assert face.low.shape[-1] > 40
+
+
 def test_without_a_face() -> None:
     (framing,) = find_framings(Picture(nothing(200, 200)))
     assert framing.square == (0, 0, 200)

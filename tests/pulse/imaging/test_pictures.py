@@ -127,7 +127,7 @@ def test_an_animation_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
     picture = read_picture(tmp_path / "x.gif")
     assert picture.image.getpixel((0, 0)) == (255, 0, 0)
-    assert picture.notes == ("It has 2 frames; only the first is used.",)
+    assert picture.notes == ("It has several frames; only the first is used.",)
 
 
 def test_every_truncation_is_refused_or_read(ramp: Image.Image, tmp_path: Path) -> None:

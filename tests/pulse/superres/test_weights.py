@@ -2,7 +2,10 @@
 
 import importlib.util
 import pickle
+import random
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from pulse.superres.networks import (
     UNetConfig,
 )
 from pulse.superres.weights import AnyNetwork, Config, NetworkError, build, load, save
+from tests.crafted import costly_pickles, mutate
 
 OURS: tuple[Config, ...] = (
     CompactConfig(2, 2, 8, inner=4),
@@ -296,3 +300,50 @@ def test_ncnn_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     param.write_text(text)
     binary.write_bytes(data)
     assert load(binary).config == load(name).config
+
+
+def test_files_made_to_keep_the_reader_busy_are_refused(tmp_path: Path) -> None:
+    """Each took a minute, or gigabytes, with torch's reader of weights alone."""
+    good = state(shaken(RRDBNetConfig(4, 1, 8, 4)), basicsr)
+    shown = torch.zeros(1, dtype=torch.float16).expand(2**30)
+    places = {f"model.{number}.weight": torch.zeros(1) for number in range(7_000)}
+    oldest = {"model.1.sub.0.RDB1.conv1.0.weight": torch.zeros(1), **places}
+    for content, reason in (
+        ({**good, "conv_first.bias": shown}, "claims more numbers than its storage has"),
+        (oldest, "more weights than a network"),
+        ({**good, "conv_first.bias": torch.zeros(8, dtype=torch.int64)}, "not floating-point"),
+        ({**good, "x" * 1000: torch.zeros(8)}, "more than weights"),
+    ):
+        torch.save({"params": content}, tmp_path / "x.pth")
+        with pytest.raises(NetworkError, match=reason):
+            load(tmp_path / "x.pth")
+    for name, content in costly_pickles():
+        (tmp_path / "x.pth").write_bytes(content)
+        start = time.process_time()
+        with pytest.raises(NetworkError):
+            load(tmp_path / "x.pth")
+        assert time.process_time() - start < 3, name
+    (tmp_path / "x.bin").write_bytes(b"")
+    for text, reason in (
+        ("7767517\n" + "x" * 2**23, "longer than a network's"),
+        ("7767517\n" + "Split x 1 1 a b\n" * 20_000, "more layers"),
+        ("7767517\n0 0\nConvolution x 1 1 a b 0=9999999999 1=3 6=9999999999\n", "shorter"),
+    ):
+        (tmp_path / "x.param").write_text(text)
+        with pytest.raises(NetworkError, match=reason):
+            load(tmp_path / "x.bin")
+
+
+def test_damaged_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    network = shaken(RRDBNetConfig(4, 1, 4, 4))
+    save(network, tmp_path / "ours")
+    torch.save({"params": state(network, basicsr)}, tmp_path / "zip")
+    torch.save(state(network, oldest), tmp_path / "old", _use_new_zipfile_serialization=False)
+    rng = random.Random(0)
+    for name in ("ours", "zip", "old"):
+        load(tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        for _ in range(100):
+            (tmp_path / "x").write_bytes(mutate(data, rng))
+            with suppress(NetworkError):  # Any other error fails the test.
+                load(tmp_path / "x")

@@ -3,15 +3,18 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from pulse.imaging.degrade import DegradeConfig
-from pulse.imaging.pictures import InputError
+from pulse.imaging.pictures import InputError, Picture
 from pulse.search import SearchConfig, Status
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.web.line import EVERY, Line, follow
+from pulse.web.page import Page
 from pulse.web.studio import Studio, archive
 from pulse.web.updates import Done, Limits, Opening, Preparing, Searching, Update, Waiting, Wish
 from stylegan import Generator
@@ -102,7 +105,7 @@ def test_what_fails_in_the_thread_is_raised_outside() -> None:
 
 
 def test_line_is_first_come_first_served() -> None:
-    line = Line(places=1, waiting=2)
+    line = Line(places=1, waiting=2, each=9)
     first, second, third = line.join(), line.join(), line.join()
     assert [line.ahead(ticket) for ticket in (first, second, third)] == [0, 1, 2]
     with pytest.raises(InputError, match="Too many people"):
@@ -248,3 +251,103 @@ def test_time_left_is_that_of_the_steps_to_come(studio: Studio) -> None:
         if update.state.step:
             pace = update.seconds / update.state.step
             assert update.left == pytest.approx(pace * (200 - update.state.step))
+
+
+def test_one_address_cannot_fill_the_line() -> None:
+    line = Line(places=1, waiting=9, each=2)
+    first, _ = line.join("1.2.3.4"), line.join("1.2.3.4")
+    with pytest.raises(InputError, match="Too many searches of yours"):
+        line.join("1.2.3.4")
+    assert line.ahead(line.join("5.6.7.8")) == 2
+    line.leave(first)
+    line.join("1.2.3.4")
+
+
+def test_a_running_search_is_never_evicted(studio: Studio) -> None:
+    runner = studio.visit("runner")
+    runner.running += 1
+    for number in range(20):
+        assert studio.find(f"stranger {number}") is None
+        studio.visit(f"other {number}")
+    assert studio.find("runner") is runner
+    assert not runner.stop.is_set()
+    assert studio.find("other 18") is None
+    assert studio.find("other 19") is not None
+    studio.sweep(0)
+    assert studio.find("runner") is runner
+    assert studio.find("other 19") is None
+    runner.running -= 1
+    studio.sweep(0)
+    assert studio.find("runner") is None
+
+
+def test_a_slow_picture_delays_nobody(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, read = threading.Event(), studio.read
+
+    def slowly(path: Path) -> Picture:
+        if path.name == "slow.png":
+            release.wait(20)
+            raise InputError("It was slow.")
+        return read(path)
+
+    monkeypatch.setattr(studio, "read", slowly)
+
+    def ask() -> None:
+        with pytest.raises(InputError, match="It was slow"):
+            studio.face(wish(Path("slow.png")))
+
+    slow = threading.Thread(target=ask)
+    slow.start()
+    assert studio.face(wish()).low.shape == (3, 16, 16)
+    assert slow.is_alive()
+    release.set()
+    slow.join()
+
+
+class Handlers(Page):
+    """What the page does when it is touched, without the page."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def __getattr__(self, part: str) -> str:
+        return part
+
+
+def test_strangers_evict_nobody_and_are_not_kept(studio: Studio) -> None:
+    """101 requests, each of another session, stopped another visitor's search."""
+    page = Handlers(studio)
+    runner = studio.visit("runner")
+    runner.running += 1
+    studio.visit("reader")
+    rest = [0, 1, 1, 0, "tiny", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    for number in range(101):
+        request: Any = SimpleNamespace(session_hash=f"stranger {number}", client=None)
+        event: Any = SimpleNamespace(index=0)
+        page.halt(request)
+        page.choose(event, request)
+        page.put_back(0, request)
+        updates = list(page.search(request, None, *rest))
+        assert "Choose a picture first" in str(updates[-1])
+    assert not runner.stop.is_set()
+    assert studio.find("reader") is not None
+    assert studio.find("stranger 100") is None
+
+
+def test_who_searches_is_kept(studio: Studio) -> None:
+    page = Handlers(studio)
+    request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
+    rest = [0, 2, 3, 0, "tiny", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    searched = page.search(request, str(FACE), *rest)
+    while studio.find("me") is None:
+        next(searched)
+    visit = studio.find("me")
+    assert visit is not None
+    assert visit.running == 1
+    list(searched)
+    assert (visit.running, len(visit.details)) == (0, 2)
+    gone: Any = page.search(request, str(FACE), *rest)
+    while visit.running == 0:
+        next(gone)
+    gone.close()  # The visitor went away.
+    assert visit.running == 0
