@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from pulse import __version__
-from pulse.cli import align, batch, models, run, train, upscale, web
+from pulse.cli import align, batch, models, run, train, upscale, video, web
 from pulse.cli.outputs import complain, say
 from pulse.imaging.pictures import InputError
 from stylegan import CheckpointError
@@ -28,6 +28,7 @@ app.command("web")(web.web)
 app.command("batch")(batch.work)
 app.command("upscale")(upscale.upscale)
 app.command("train")(train.work)
+app.command("video")(video.video)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 
 
