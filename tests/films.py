@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.filter import Graph
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
@@ -117,6 +118,16 @@ def _pictures(out: OutputContainer, kind: Kind) -> VideoStream:
 def _frame(pixels: np.ndarray, kind: Kind) -> av.VideoFrame:
     matrix, full = kind.colours[:2] if kind.colours else (kind.matrix, 1)
     frame = av.VideoFrame.from_ndarray(pixels)
+    frame.pts = 0
+    graph = Graph()  # Which says where chroma lies: on the left, as every player has it.
+    nodes = (
+        graph.add_buffer(None, *kind.size, format=frame.format, time_base=TICKS),
+        graph.add("setparams", "chroma_location=left"),
+        graph.add("buffersink"),
+    )
+    graph.link_nodes(*nodes).configure()
+    graph.vpush(frame)
+    frame = graph.vpull()
     frame.color_range = 2
     made = frame.reformat(
         format=kind.pixel_format,

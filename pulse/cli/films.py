@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from pulse.cli.outputs import check_output, write_file
+from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.photos import ENHANCED
 from pulse.cli.progress import Display, display
 from pulse.cli.upscale import PLAIN_EVERY
@@ -207,6 +207,12 @@ def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
     """
     began = time.monotonic()
     method = job.method(network)
+    size = method.size((job.footage.height, job.footage.width))
+    if job.encoding is not None:
+        shape = shape_of(job.footage, method, job.encoding)
+        if (shape.height, shape.width) != size:
+            say(f"{job.target}: its last row or column comes twice, since sides have to be even.")
+        size = shape.height, shape.width
     with work_folder(job.target, job.identity()) as folder, display() as shown:
         progress = Progress(0, None, 0)
         try:
@@ -217,7 +223,6 @@ def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
             raise
         if progress.damage:
             shown.say(progress.damage)
-    size = method.size((job.footage.height, job.footage.width))
     return _record(job, job.target, size) | {
         "frames": progress.done,
         "damage": progress.damage,

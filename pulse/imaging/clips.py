@@ -20,7 +20,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pulse.imaging.colours import BT709, ColourError, Colours, Pixels, colours_of, to_rgb
+from pulse.imaging.colours import BT709, ColourError, Colours, Pixels, ToRGB, colours_of
 from pulse.imaging.pictures import InputError, setting
 
 _PICTURES = ("image2", "_pipe", "ico")
@@ -133,6 +133,7 @@ class Clip:
             DamagedError: something could not be decoded; what could be has come before.
         """
         decoder = _Decoder(self, start)
+        to_rgb = ToRGB(self.colours, self._coded_size, self.depth > 8)
         last = -1
         for frame in decoder:
             pts = _ticks(frame, self, last)
@@ -142,14 +143,13 @@ class Clip:
             last = pts
             if start is not None and seconds < start:
                 continue
-            yield Frame(seconds, self._pixels(frame), pts)
+            yield Frame(seconds, _turned(to_rgb(frame), self.turn), pts)
         if decoder.damage:
             raise DamagedError(decoder.damage)
 
-    def _pixels(self, frame: VideoFrame) -> Pixels:
-        a, _, _, _ = self.turn
-        size = (self.width, self.height) if a else (self.height, self.width)
-        return _turned(to_rgb(frame, self.colours, size, self.depth > 8), self.turn)
+    @property
+    def _coded_size(self) -> tuple[int, int]:
+        return (self.width, self.height) if self.turn[0] else (self.height, self.width)
 
 
 def frames(path: Path, every: int = 1) -> Iterator[Frame]:
@@ -393,9 +393,8 @@ class _Decoder:
                     self._until = self._seconds + float(lasts)
                 yield frame
             said = _said(container, stream)
-        if self._damaged_at is None and said is not None:
-            if self._until < said - _LACKING:
-                self._damaged_at = self._seconds
+        if self._damaged_at is None and said is not None and self._until < said - _LACKING:
+            self._damaged_at = self._seconds
         if self._damaged_at is not None:
             self.damage = (
                 f"{clip.path} is damaged {self._damaged_at:.1f} seconds in; what could be decoded "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
+from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import UInt
 
 Pixels: TypeAlias = UInt[np.ndarray, "h w 3"]
@@ -85,40 +87,84 @@ def _or(code: int, usual: int) -> int:
     return usual if code == UNKNOWN or code >= 200 else code
 
 
-def to_rgb(frame: VideoFrame, colours: Colours, size: tuple[int, int], deep: bool) -> Pixels:
-    """A frame's pixels as they are meant.
+class ToRGB:
+    """Frames of a film to their pixels as they are meant.
 
-    HDR becomes what a common screen can show, by libswscale's perceptual tone mapping.
-
-    Args:
-        size: width and height to scale it to, for films that change theirs.
-        deep: whether the result has 16 bits.
+    HDR becomes what a common screen can show, by libswscale's perceptual tone mapping, whose table
+    is made with the first frame and kept.
     """
-    frame.colorspace, frame.color_range = colours.matrix, FULL if colours.full else LIMITED
-    if colours.hdr:
-        frame.color_trc, frame.color_primaries = colours.transfer, colours.primaries
-    return frame.reformat(
-        *size,
-        format="rgb48le" if deep else "rgb24",
-        interpolation=_CAREFUL,
-        dst_color_range=FULL,
-        dst_color_trc=BT709 if colours.hdr else None,
-        dst_color_primaries=BT709 if colours.hdr else None,
-    ).to_ndarray()
+
+    def __init__(self, colours: Colours, size: tuple[int, int], deep: bool) -> None:
+        """
+        Args:
+            size: width and height to scale frames to, for films that change theirs.
+            deep: whether the pixels have 16 bits.
+        """
+        self._colours, self._size = colours, size
+        self._format = "rgb48le" if deep else "rgb24"
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> Pixels:
+        colours = self._colours
+        frame.colorspace, frame.color_range = colours.matrix, FULL if colours.full else LIMITED
+        if colours.hdr:
+            frame.color_trc, frame.color_primaries = colours.transfer, colours.primaries
+        return self._reformatter.reformat(
+            frame,
+            *self._size,
+            format=self._format,
+            interpolation=_CAREFUL,
+            dst_color_range=FULL,
+            dst_color_trc=BT709 if colours.hdr else None,
+            dst_color_primaries=BT709 if colours.hdr else None,
+        ).to_ndarray()
 
 
-def from_rgb(pixels: Pixels, colours: Colours, format: str) -> VideoFrame:
-    """The inverse: a frame of that pixel format, whose tags say what it means."""
-    deep = pixels.dtype == np.uint16
-    frame = VideoFrame.from_ndarray(pixels, format="rgb48le" if deep else "rgb24")
-    frame.color_range = FULL
-    made = frame.reformat(
-        format=format,
-        # libswscale's number for BT.601 is that of one of its two names.
-        dst_colorspace=BT470BG if colours.matrix == SMPTE170M else colours.matrix,
-        dst_color_range=FULL if colours.full else LIMITED,
-        interpolation=_CAREFUL,
-    )
-    made.colorspace, made.color_range = colours.matrix, FULL if colours.full else LIMITED
-    made.color_primaries, made.color_trc = colours.primaries, colours.transfer
-    return made
+class FromRGB:
+    """The inverse: pixels to frames of a pixel format, whose tags say what they mean."""
+
+    def __init__(self, colours: Colours, format: str) -> None:
+        self._colours, self._format = colours, format
+        self._reformatter = VideoReformatter()
+        self._placed: Graph | None = None
+
+    def __call__(self, pixels: Pixels) -> VideoFrame:
+        colours = self._colours
+        frame = VideoFrame.from_ndarray(
+            pixels, format="rgb48le" if pixels.dtype == np.uint16 else "rgb24"
+        )
+        frame.pts = 0
+        frame = self._with_left_chroma(frame)
+        frame.color_range = FULL
+        made = self._reformatter.reformat(
+            frame,
+            format=self._format,
+            # libswscale's number for BT.601 is that of one of its two names.
+            dst_colorspace=BT470BG if colours.matrix == SMPTE170M else colours.matrix,
+            dst_color_range=FULL if colours.full else LIMITED,
+            interpolation=_CAREFUL,
+        )
+        made.colorspace, made.color_range = colours.matrix, FULL if colours.full else LIMITED
+        made.color_primaries, made.color_trc = colours.primaries, colours.transfer
+        return made
+
+    def _with_left_chroma(self, frame: VideoFrame) -> VideoFrame:
+        """The frame, which says that its chroma will lie where every player takes it from.
+
+        Untold, libswscale puts it half a pixel to the right, but takes it from the left of films.
+        """
+        if self._placed is None:
+            self._placed = Graph()
+            nodes = (
+                self._placed.add_buffer(
+                    width=frame.width,
+                    height=frame.height,
+                    format=frame.format,
+                    time_base=Fraction(1, 1000),
+                ),
+                self._placed.add("setparams", "chroma_location=left"),
+                self._placed.add("buffersink"),
+            )
+            self._placed.link_nodes(*nodes).configure()
+        self._placed.vpush(frame)
+        return self._placed.vpull()

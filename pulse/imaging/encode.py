@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from pulse.imaging.colours import Colours, Pixels, from_rgb
+from pulse.imaging.colours import Colours, FromRGB, Pixels
 from pulse.imaging.encoding import ENCODERS, Encoding
 from stylegan.files import whole
 
@@ -83,8 +83,9 @@ def write_part(
         context.max_b_frames = 0
         context.sample_aspect_ratio = shape.pixel_aspect
         tag(context, shape.colours)
+        from_rgb = FromRGB(shape.colours, format)
         for count, (pts, pixels) in enumerate(frames, 1):
-            frame = from_rgb(_fitted(pixels, shape), shape.colours, format)
+            frame = from_rgb(_fitted(pixels, shape))
             frame.pts, frame.time_base = pts, shape.time_base
             container.mux(stream.encode(frame))
             yield count

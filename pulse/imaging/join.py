@@ -21,6 +21,8 @@ from pulse.imaging.clips import Chapter, Clip, Track, opened
 from pulse.imaging.encode import Shape, plain_errors, tag
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_SILENCE = b"\0\0"
+"""The end of a subtitle of MP4's, which libav writes by itself."""
 _LONGEST = 2**31 - 1
 _OF_THE_CONTAINER = ("major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER")
 """What a file says of itself under metadata, and not of the film."""
@@ -164,7 +166,7 @@ def _copied(
     zero = clip.zero + Fraction(start or 0)
     for packet in _readable(source.demux(*[source.streams[index] for index in copies])):
         pts = packet.pts if packet.pts is not None else packet.dts
-        if pts is None or (packet.size == 0 and packet.stream.type != "subtitle"):
+        if pts is None or packet.size == 0 or bytes(packet) == _SILENCE:
             continue
         seconds = float(pts * packet.time_base - clip.zero)
         outside = (start is not None and seconds < start) or (end is not None and seconds >= end)

@@ -15,7 +15,7 @@ from pulse.imaging.clips import Clip, DamagedError, frames, open_clip, span
 from pulse.imaging.pictures import InputError
 from tests.films import EVEN, TICKS, UNEVEN, Kind, make_film, picture
 
-LIKE = 2.5
+LIKE = 1.5
 """What coding alone changes; colours of another kind are off by 8 and more."""
 
 
