@@ -9,27 +9,19 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import numpy as np
 from av.container import InputContainer
-from av.error import BlockingIOError, FFmpegError
-from av.error import EOFError as EndOfFile
-from av.filter import Graph
-from av.packet import Packet
+from av.error import FFmpegError
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pulse.imaging.colours import BT709, ColourError, Colours, Pixels, ToRGB, colours_of
+from pulse.imaging.decode import Decoder, base_of, lenient, opened, stated_length, video_of, zero_of
 from pulse.imaging.pictures import InputError, setting
 
-_PICTURES = ("image2", "_pipe", "ico")
-"""What the names of libav's readers of single pictures contain."""
-_STARTS_ANYWHERE = 0x0200  # AVFMT_TS_DISCONT: broadcast streams, whose clock is the sender's.
 _INTERLACED = (2, 3, 4, 5)  # AVFieldOrder.
 _LOOKED_AT = 8  # Frames that are decoded to learn what a film is.
-_LACKING = 0.2
-"""Seconds that a film may end before it says so without being damaged."""
 
 
 class DamagedError(InputError):
@@ -132,7 +124,7 @@ class Clip:
         Raises:
             DamagedError: something could not be decoded; what could be has come before.
         """
-        decoder = _Decoder(self, start)
+        decoder = Decoder(self.path, self.zero, self.rate, self.interlaced, start)
         to_rgb = ToRGB(self.colours, self._coded_size, self.depth > 8)
         last = -1
         for frame in decoder:
@@ -169,7 +161,7 @@ def span(path: Path) -> tuple[float, float]:
     """
     try:
         with opened(path) as container:
-            zero, stream = _zero(container), video_of(container, path)
+            zero, stream = zero_of(container), video_of(container, path)
             packets = container.demux(stream)
             times = [p.pts * p.time_base - zero for p in packets if p.pts is not None]
     except (FFmpegError, OSError) as error:
@@ -177,30 +169,6 @@ def span(path: Path) -> tuple[float, float]:
     if not times:
         raise InputError(f"{path} has no pictures in it; give a film.")
     return float(min(times)), float(max(times))
-
-
-def opened(path: Path) -> InputContainer:
-    """A film's container. Nothing but that file is read, whatever it says of others.
-
-    Raises:
-        FFmpegError, OSError: it does not open.
-    """
-    # A name with a colon would be taken for an address.
-    return av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"})
-
-
-def video_of(container: InputContainer, path: Path) -> VideoStream:
-    """The pictures of a film.
-
-    Raises:
-        InputError: it has none.
-    """
-    if any(name in container.format.name for name in _PICTURES):
-        raise InputError(f"{path} is a picture, not a film; `pulse upscale` enlarges pictures.")
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        raise InputError(f"{path} has no pictures in it; give a film.")
-    return streams[0]
 
 
 def open_clip(path: Path, tone_map: bool = False) -> Clip:
@@ -229,7 +197,7 @@ def open_clip(path: Path, tone_map: bool = False) -> Clip:
 
 def _described(container: InputContainer, path: Path, tone_map: bool) -> Clip:
     stream = video_of(container, path)
-    first = list(islice(_lenient(container, stream), _LOOKED_AT))
+    first = list(islice(lenient(container, stream), _LOOKED_AT))
     if not first:
         raise InputError(f"{path} has no pictures that can be decoded; it is damaged.")
     frame, notes = first[0], []
@@ -260,10 +228,10 @@ def _described(container: InputContainer, path: Path, tone_map: bool) -> Clip:
         colours=colours,
         depth=max(component.bits for component in frame.format.components),
         grey=len(frame.format.components) < 3,
-        time_base=_base(frame),
+        time_base=base_of(frame),
         rate=rate,
         count=stream.frames or _count(container, stream, rate),
-        zero=_zero(container),
+        zero=zero_of(container),
         turn=turn,
         interlaced=interlaced,
         tracks=tuple(_tracks(container)),
@@ -294,28 +262,9 @@ def _chapters(container: InputContainer) -> Iterator[Chapter]:
         yield Chapter(found["start"], found["end"], base, found["metadata"])
 
 
-def _zero(container: InputContainer) -> Fraction:
-    if container.format.flags & _STARTS_ANYWHERE and container.start_time:
-        return Fraction(container.start_time, av.time_base)
-    return Fraction(0)
-
-
 def _count(container: InputContainer, stream: VideoStream, rate: Fraction) -> int | None:
-    seconds = _said(container, stream)
+    seconds = stated_length(container, stream)
     return None if seconds is None else round(seconds * rate)
-
-
-def _said(container: InputContainer, stream: VideoStream) -> float | None:
-    """How long the pictures last, as the film says."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    text = stream.metadata.get("DURATION")
-    if text and text.count(":") == 2:
-        hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    if container.duration and len(container.streams) == 1:
-        return container.duration / av.time_base
-    return None
 
 
 def _ticks(frame: VideoFrame, clip: Clip, last: int) -> int:
@@ -325,13 +274,8 @@ def _ticks(frame: VideoFrame, clip: Clip, last: int) -> int:
         step = 1 / (clip.rate * clip.time_base)
         return last + max(1, round(step)) if last >= 0 else 0
     # Filters count in a time base of their own.
-    exact = pts * _base(frame) - clip.zero
+    exact = pts * base_of(frame) - clip.zero
     return max(round(exact / clip.time_base), last + 1)
-
-
-def _base(frame: VideoFrame) -> Fraction:
-    assert frame.time_base is not None
-    return frame.time_base
 
 
 def _turn(frame: VideoFrame) -> tuple[int, int, int, int]:
@@ -352,110 +296,3 @@ def _turned(pixels: Pixels, turn: tuple[int, int, int, int]) -> Pixels:
         pixels = pixels.transpose(1, 0, 2)
     across, down = a or c, d or b
     return np.ascontiguousarray(pixels[::down, ::across])
-
-
-def _lenient(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Frames of what can be decoded."""
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except FFmpegError:
-            continue
-
-
-class _Decoder:
-    """The frames of a film, decoded past what is damaged.
-
-    Attributes:
-        damage: a sentence on what could not be read, once all is read; "" if nothing.
-    """
-
-    def __init__(self, clip: Clip, start: float | None) -> None:
-        self.clip = clip
-        self.start = start
-        self.damage = ""
-        self._damaged_at: float | None = None
-        self._seconds = 0.0  # When the last frame is shown,
-        self._until = 0.0  # and until when.
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        clip = self.clip
-        with opened(clip.path) as container:
-            stream = video_of(container, clip.path)
-            stream.thread_type = "AUTO"
-            if self.start:
-                self._seek(container, stream)
-            decoded = self._decoded(container, stream)
-            for frame in _deinterlaced(decoded, stream) if clip.interlaced else decoded:
-                if frame.pts is not None:
-                    self._seconds = float(frame.pts * _base(frame) - clip.zero)
-                    lasts = frame.duration * _base(frame) if frame.duration else 1 / clip.rate
-                    self._until = self._seconds + float(lasts)
-                yield frame
-            said = _said(container, stream)
-        if self._damaged_at is None and said is not None and self._until < said - _LACKING:
-            self._damaged_at = self._seconds
-        if self._damaged_at is not None:
-            self.damage = (
-                f"{clip.path} is damaged {self._damaged_at:.1f} seconds in; what could be decoded "
-                "is kept."
-            )
-
-    def _seek(self, container: InputContainer, stream: VideoStream) -> None:
-        """To the last key frame before the start; where that cannot be, all is decoded."""
-        assert self.start is not None
-        assert stream.time_base is not None
-        place = round((Fraction(self.start) + self.clip.zero) / stream.time_base)
-        try:
-            container.seek(place, stream=stream)
-        except (FFmpegError, OSError):
-            container.seek(0)
-
-    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet: Packet[VideoStream] | None = next(packets, None)
-            except EndOfFile:
-                packet = None
-            except (FFmpegError, OSError):
-                # The file cannot be read further; the decoder still holds some frames.
-                self._note_damage()
-                yield from stream.decode(None)
-                return
-            if packet is None:
-                return
-            try:
-                yield from packet.decode()
-            except FFmpegError:
-                self._note_damage()
-            if packet.is_corrupt:
-                self._note_damage()
-
-    def _note_damage(self) -> None:
-        if self._damaged_at is None:
-            self._damaged_at = self._seconds
-
-
-def _deinterlaced(decoded: Iterator[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
-    """One frame for each frame; those that are marked progressive stay as they are."""
-    graph = Graph()
-    nodes = (
-        graph.add_buffer(template=stream),
-        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-        graph.add("buffersink"),
-    )
-    graph.link_nodes(*nodes).configure()
-
-    def pulled() -> Iterator[VideoFrame]:
-        while True:
-            try:
-                yield graph.vpull()
-            except (BlockingIOError, EndOfFile):
-                return
-
-    for frame in decoded:
-        graph.vpush(frame)
-        yield from pulled()
-    graph.vpush(None)
-    yield from pulled()

@@ -17,7 +17,8 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from pulse.imaging.clips import Chapter, Clip, Track, opened
+from pulse.imaging.clips import Chapter, Clip, Track
+from pulse.imaging.decode import opened
 from pulse.imaging.encode import Shape, plain_errors, tag
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

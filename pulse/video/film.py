@@ -113,16 +113,16 @@ def still(footage: Footage, method: Method, number: int) -> Pixels:
     Raises:
         InputError: there is no such frame, or it cannot be read.
     """
-    frames = footage.frames()
-    passed = deque(islice(frames, max(0, number - 1 - method.lead)), maxlen=0)
-    del passed
+    reading, count = footage.frames(), 0
+    for _ in islice(reading, max(0, number - 1 - method.lead)):
+        count += 1
+    wanted = islice(reading, number - count)
     seen: deque[Frame] = deque(maxlen=method.lead)
-    own = islice(frames, min(number, method.lead + 1))
-    *_, last = chain((None,), _made(method, own, seen, footage))
-    count = footage.count
-    if last is None:
-        few = "" if count is None else f" only {count}"
-        raise InputError(f"{footage.path} has no frame {number} but{few}; give a smaller number.")
+    last = None
+    for last in _made(method, wanted, seen, footage):  # noqa: B007
+        count += 1
+    if last is None or count < number:
+        raise InputError(f"{footage.path} has no frame {number} but only {count}.")
     return last.pixels
 
 
