@@ -110,8 +110,11 @@ class FilmJob:
         shape = shape_of(self.footage, method, self.encoding)
         clip = self.footage if isinstance(self.footage, Clip) else None
         comment = f"{ENHANCED_FILM} {TOOL}; Network: {self.network}"
-        companions = Companions(clip, self.tracks, *self.config.cut, comment)
-        return FilmSink(folder, self.target, shape, self.encoding, companions)
+        start, end = self.config.cut
+        companions = Companions(
+            clip=clip, tracks=self.tracks, start=start, end=end, comment=comment
+        )
+        return FilmSink(folder, self.target, shape, companions)
 
     def to_png(self, image: Image.Image) -> bytes:
         """The file of a frame, which says what it is."""

@@ -124,7 +124,13 @@ class Clip:
         Raises:
             DamagedError: something could not be decoded; what could be has come before.
         """
-        decoder = Decoder(self.path, self.zero, self.rate, self.interlaced, start)
+        decoder = Decoder(
+            path=self.path,
+            zero=self.zero,
+            rate=self.rate,
+            interlaced=self.interlaced,
+            start=start,
+        )
         to_rgb = ToRGB(self.colours, self._coded_size, self.depth > 8)
         last = -1
         for frame in decoder:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 
-from pulse.imaging.colours import Colours, FromRGB, Pixels
+from pulse.imaging.colours import FULL, LIMITED, Colours, FromRGB, Pixels
 from pulse.imaging.encoding import ENCODERS, Encoding
 from stylegan.files import whole
 
@@ -23,7 +25,7 @@ PART = "nut"
 
 @dataclass(frozen=True)
 class Shape:
-    """What all frames of a film have in common.
+    """What all frames of a film have in common, and how they are coded.
 
     Attributes:
         pixel_aspect: width of a pixel over its height.
@@ -39,18 +41,22 @@ class Shape:
     deep: bool
     time_base: Fraction
     rate: Fraction
+    encoding: Encoding
+
+    @property
+    def pixel_format(self) -> str:
+        """libav's name of it."""
+        return self.encoding.pixel_format(self.deep)
 
     def even(self) -> Shape:
-        """With sides that half the colour resolution is possible for."""
+        """With sides that half the colour resolution is possible for, if it is coded with that."""
+        if "420" not in self.pixel_format:
+            return self
         width, height = self.width + self.width % 2, self.height + self.height % 2
-        return Shape(
-            width, height, self.pixel_aspect, self.colours, self.deep, self.time_base, self.rate
-        )
+        return replace(self, width=width, height=height)
 
 
-def write_part(
-    path: Path, frames: Iterable[tuple[int, Pixels]], shape: Shape, encoding: Encoding
-) -> Iterator[int]:
+def write_part(path: Path, frames: Iterable[tuple[int, Pixels]], shape: Shape) -> Iterator[int]:
     """Code frames to a file, whole or not at all, which is there once they have ended.
 
     No frame is coded from later ones (no B-frames): so parts can be joined as they are, for about
@@ -65,31 +71,38 @@ def write_part(
     Raises:
         OSError: it cannot be written.
     """
-    os.environ.setdefault("SVT_LOG", "1")  # The AV1 encoder tells of its settings otherwise.
-    format = encoding.pixel_format(shape.deep)
+    from_rgb = FromRGB(shape.colours, shape.pixel_format)
     with (
         whole(path) as file,
         plain_errors(),
         av.open(f"file:{file}", "w", format=PART) as container,
     ):
-        stream = container.add_stream(
-            ENCODERS[encoding.codec], rate=shape.rate, options=encoding.options()
-        )
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = shape.width, shape.height, format
-        stream.time_base = shape.time_base
-        context = stream.codec_context
-        context.time_base = shape.time_base
-        context.max_b_frames = 0
-        context.sample_aspect_ratio = shape.pixel_aspect
-        tag(context, shape.colours)
-        from_rgb = FromRGB(shape.colours, format)
+        stream = add_pictures(container, shape)
         for count, (pts, pixels) in enumerate(frames, 1):
             frame = from_rgb(_fitted(pixels, shape))
             frame.pts, frame.time_base = pts, shape.time_base
             container.mux(stream.encode(frame))
             yield count
         container.mux(stream.encode(None))
+
+
+def add_pictures(container: OutputContainer, shape: Shape) -> VideoStream:
+    """A new film's pictures: the same header for every part, and for what is joined of them."""
+    os.environ.setdefault("SVT_LOG", "1")  # The AV1 encoder tells of its settings otherwise.
+    encoding = shape.encoding
+    stream = container.add_stream(
+        ENCODERS[encoding.codec], rate=shape.rate, options=encoding.options()
+    )
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height, stream.pix_fmt = shape.width, shape.height, shape.pixel_format
+    stream.time_base = shape.time_base
+    context, colours = stream.codec_context, shape.colours
+    context.time_base = shape.time_base
+    context.max_b_frames = 0
+    context.sample_aspect_ratio = shape.pixel_aspect
+    context.colorspace, context.color_range = colours.matrix, FULL if colours.full else LIMITED
+    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+    return stream
 
 
 @contextmanager
@@ -99,12 +112,6 @@ def plain_errors() -> Iterator[None]:
         yield
     except FFmpegError as error:
         raise OSError(error.errno, error.strerror) from error
-
-
-def tag(context: av.VideoCodecContext, colours: Colours) -> None:
-    """Say in a stream what its colours mean."""
-    context.colorspace, context.color_range = colours.matrix, 2 if colours.full else 1
-    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
 
 
 def _fitted(pixels: Pixels, shape: Shape) -> Pixels:

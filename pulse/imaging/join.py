@@ -19,13 +19,13 @@ from av.video.stream import VideoStream
 
 from pulse.imaging.clips import Chapter, Clip, Track
 from pulse.imaging.decode import opened
-from pulse.imaging.encode import Shape, plain_errors, tag
+from pulse.imaging.encode import Shape, add_pictures, plain_errors
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _SILENCE = b"\0\0"
 """The end of a subtitle of MP4's, which libav writes by itself."""
 _LONGEST = 2**31 - 1
-_OF_THE_CONTAINER = ("major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER")
+_OF_THE_CONTAINER = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """What a file says of itself under metadata, and not of the film."""
 
 
@@ -61,19 +61,17 @@ def unholdable(clip: Clip, target: Path) -> list[Track]:
     return found
 
 
-def join(
-    parts: Sequence[Path], target: Path, suffix: str, shape: Shape, companions: Companions
-) -> None:
+def join(parts: Sequence[Path], target: Path, shape: Shape, companions: Companions) -> None:
     """Write a film of parts that `write_part` has made, coded as they are.
 
     Args:
-        target: the file to write; what is there is overwritten.
-        suffix: that of the film's name, which says of what kind it is.
+        target: the file to write, whose ending says of what kind it is; what is there is
+            overwritten.
 
     Raises:
         OSError: it cannot be written.
     """
-    format = _FORMATS[suffix.lower()]
+    format = _FORMATS[target.suffix.lower()]
     options: dict[str, str] = {}
     if format in ("mp4", "mov"):
         # Its header goes to the front, and the beginning is not rounded to milliseconds.
@@ -84,16 +82,11 @@ def join(
     with (
         plain_errors(),
         av.open(f"file:{target}", "w", format=format, container_options=options) as out,
-        opened(parts[0]) as first,
         opened(clip.path if clip else parts[0]) as source,
     ):
-        pictures = out.add_stream_from_template(first.streams.video[0], opaque=True)
-        context = pictures.codec_context
-        context.sample_aspect_ratio = shape.pixel_aspect
-        tag(context, shape.colours)
-        pictures.time_base = shape.time_base
-        if context.name == "hevc" and format != "matroska":
-            context.codec_tag = "hvc1"  # Apple's players know no other.
+        pictures = add_pictures(out, shape)
+        if shape.encoding.codec == "h265" and options:
+            pictures.codec_context.codec_tag = "hvc1"  # Apple's players know no other.
         pictures.disposition = Disposition.default
         copies = {t.index: _added(out, source.streams[t.index]) for t in companions.tracks}
         out.metadata.update(_metadata(clip.metadata if clip else {}, companions.comment))
@@ -194,7 +187,7 @@ def _readable(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
 
 def _metadata(metadata: Mapping[str, str], comment: str) -> dict[str, str]:
     """Those of the film; what it said as a comment stays before ours."""
-    kept = {name: text for name, text in metadata.items() if name not in _OF_THE_CONTAINER}
+    kept = {name: text for name, text in metadata.items() if name.lower() not in _OF_THE_CONTAINER}
     old = next((kept.pop(name) for name in list(kept) if name.lower() == "comment"), "")
     return {**kept, "comment": f"{old}\n{comment}" if old else comment}
 

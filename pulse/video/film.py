@@ -56,15 +56,16 @@ def shape_of(footage: Footage, method: Method, encoding: Encoding) -> Shape:
     """What the frames of a result have in common."""
     height, width = method.size((footage.height, footage.width))
     shape = Shape(
-        width,
-        height,
-        footage.pixel_aspect,
-        footage.output_colours,
-        footage.depth > 8,
-        footage.time_base,
-        footage.rate,
+        width=width,
+        height=height,
+        pixel_aspect=footage.pixel_aspect,
+        colours=footage.output_colours,
+        deep=footage.depth > 8,
+        time_base=footage.time_base,
+        rate=footage.rate,
+        encoding=encoding,
     )
-    return shape.even() if "420" in encoding.pixel_format(False) else shape
+    return shape.even()
 
 
 def make(

@@ -17,7 +17,6 @@ from PIL import Image
 
 from pulse.imaging.clips import Frame
 from pulse.imaging.encode import PART, Shape, write_part
-from pulse.imaging.encoding import Encoding
 from pulse.imaging.join import Companions, join
 from pulse.imaging.pictures import InputError, write_bytes
 from pulse.video.footage import TIMES, write_times
@@ -115,7 +114,6 @@ class FilmSink:
     folder: Path
     target: Path
     shape: Shape
-    encoding: Encoding
     companions: Companions
 
     def holds(self, number: int) -> bool:
@@ -123,13 +121,13 @@ class FilmSink:
 
     def write(self, number: int, frames: Iterator[Frame]) -> Iterator[int]:
         timed = ((frame.pts, frame.pixels) for frame in frames)
-        yield from write_part(self._part(number), timed, self.shape, self.encoding)
+        yield from write_part(self._part(number), timed, self.shape)
 
     def finish(self, count: int) -> None:
         # Not under a hidden name beside the target: a kill would leave that.
         joined = self.folder / f"whole{self.target.suffix}"
         parts = [self._part(number) for number in range(count)]
-        join(parts, joined, self.target.suffix, self.shape, self.companions)
+        join(parts, joined, self.shape, self.companions)
         joined.replace(self.target)
 
     def _part(self, number: int) -> Path:

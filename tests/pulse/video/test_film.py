@@ -37,7 +37,8 @@ TRAIL = Method(trail, lambda size: size, lead=8)
 def sink(clip: Clip, folder: Path, target: Path) -> FilmSink:
     encoding = Encoding("ffv1")
     shape = shape_of(clip, TRAIL, encoding)
-    return FilmSink(folder, target, shape, encoding, Companions(clip, (), None, None, "made"))
+    companions = Companions(clip=clip, tracks=(), start=None, end=None, comment="made")
+    return FilmSink(folder, target, shape, companions)
 
 
 def made(clip: Clip, target: Path, stop_after: int | None = None) -> list[Progress]:
