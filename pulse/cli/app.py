@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from pulse import __version__
-from pulse.cli import align, batch, evaluate, models, run, train, upscale, web
+from pulse.cli import align, batch, evaluate, models, run, train, upscale, video, web
 from pulse.cli.outputs import complain, say
 from pulse.imaging.pictures import InputError
 from stylegan import CheckpointError
@@ -29,6 +29,7 @@ app.command("batch")(batch.work)
 app.command("upscale")(upscale.upscale)
 app.command("train")(train.work)
 app.command("evaluate")(evaluate.evaluate)
+app.command("video")(video.video)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 
 

@@ -90,7 +90,7 @@ def upscale(
     ] = False,
 ) -> None:
     """Enlarge pictures with a network in one pass; not a search, and not only faces."""
-    config = PictureConfig(scale, _tile(tile), exact, histogram)
+    config = PictureConfig(scale, tile_of(tile), exact, histogram)
     jobs = jobs_of(inputs, output, format)
     name = weights.default() if network is None else network
     weights.locate(name)
@@ -131,7 +131,12 @@ def upscale(
         raise typer.Exit(2)
 
 
-def _tile(text: str) -> Tile:
+def tile_of(text: str) -> Tile:
+    """What `--tile` says.
+
+    Raises:
+        InputError: it says neither.
+    """
     if text == "auto":
         return "auto"
     if not text.isdecimal():

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from pulse.imaging.back_projection import back_project
 from pulse.imaging.pictures import InputError, Picture, setting
@@ -94,32 +94,81 @@ def steps(
     """The same, tile by tile. To stop is to stop iterating."""
     config = config or PictureConfig()
     planes = _read(picture.image if isinstance(picture, Picture) else picture)
-    channels, height, width = planes.colour.shape
+    done, total, sr = 0, 0, None
+    for done, total, sr in _enlarged(network, planes.colour[None], config, planes.levels):
+        if sr is None:
+            yield Step(done, total, None)
+    assert sr is not None
+    size = sr.shape[-2:]
+    alpha = None if planes.alpha is None else _resized(planes.alpha[None], size).clamp(0, 1)[0]
+    yield Step(done, total, _written(_Planes(sr[0], alpha, planes.levels)))
+
+
+@torch.no_grad()
+def upscale_colours(
+    network: Network,
+    lr: Float[Tensor, "b c h w"],
+    config: PictureConfig | None = None,
+    levels: int = 255,
+) -> Float[Tensor, "b c p q"]:
+    """The same for colours that are tensors already: of pictures, or of the frames of a film.
+
+    Args:
+        lr: 3 channels or a grey one, in [0, 1].
+        levels: what white will be in the file.
+
+    Returns:
+        In [0, 1], on the device of `lr`.
+    """
+    *_, (_, _, sr) = _enlarged(network, lr, config or PictureConfig(), levels)
+    assert sr is not None
+    return sr
+
+
+def _enlarged(
+    network: Network, lr: Float[Tensor, "b c h w"], config: PictureConfig, levels: int
+) -> Iterator[tuple[int, int, Float[Tensor, "b c p q"] | None]]:
+    """Tiles that are done and all of them, and the result after the last."""
+    channels, height, width = lr.shape[1:]
     scale = network.scale if config.scale is None else config.scale
+    size = enlarged_size(height, width, scale)
+    sr = lr.expand(-1, 3, -1, -1).to(_device(network))
+    passes, before = passes_of(network, scale), 0
+    for number in range(1, passes + 1):
+        part = Partial(0, 0, sr)
+        for part in partials(network, sr.clamp(0, 1), config.tile):
+            if number < passes or part.done < part.total:
+                yield before + part.done, before + part.total, None
+        before, sr = before + part.total, part.sr
+    sr = sr.to(lr.device)
+    sr = _resized(sr, size).mean(1, keepdim=True) if channels == 1 else _resized(sr, size)
+    histogram = config.histogram
+    if histogram if histogram is not None else network.family == "TransformNet":
+        sr = torch.stack([match_histogram(*pair) for pair in zip(sr, lr, strict=True)])
+    sr = undrifted(sr, lr).clamp(0, 1)
+    if config.exact:
+        sr = exact(sr, lr, levels)
+    yield before, before, sr
+
+
+def enlarged_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width of a result.
+
+    Raises:
+        InputError: it would be too large.
+    """
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     if size[0] * size[1] > MOST_PIXELS:
         raise InputError(
             f"The result would have {size[1]}x{size[0]} pixels; at most {MOST_PIXELS // 10**6} "
             f"megapixels can be made: give a smaller {setting('scale')}, or crop the picture."
         )
-    sr = planes.colour.expand(3, -1, -1)[None]
-    passes, before = passes_of(network, scale), 0
-    for number in range(1, passes + 1):
-        part = Partial(0, 0, sr)
-        for part in partials(network, sr.clamp(0, 1), config.tile):
-            if number < passes or part.done < part.total:
-                yield Step(before + part.done, before + part.total, None)
-        before, sr = before + part.total, part.sr
-    lr = planes.colour[None]
-    sr = _resized(sr, size).mean(1, keepdim=True) if channels == 1 else _resized(sr, size)
-    histogram = config.histogram
-    if histogram if histogram is not None else network.family == "TransformNet":
-        sr = match_histogram(sr[0], lr[0])[None]
-    sr = undrifted(sr, lr).clamp(0, 1)
-    if config.exact:
-        sr = exact(sr, lr, planes.levels)
-    alpha = None if planes.alpha is None else _resized(planes.alpha[None], size).clamp(0, 1)[0]
-    yield Step(before, before, _written(_Planes(sr[0], alpha, planes.levels)))
+    return size
+
+
+def _device(network: Network) -> torch.device:
+    weight = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    return torch.device("cpu") if weight is None else weight.device
 
 
 def passes_of(network: Network, scale: float) -> int:

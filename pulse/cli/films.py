@@ -1,0 +1,264 @@
+"""The files of `pulse video`: what is made of what, and whether that can be."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pulse.cli.outputs import check_output, say, write_file
+from pulse.cli.photos import ENHANCED
+from pulse.cli.progress import Display, display
+from pulse.cli.upscale import PLAIN_EVERY
+from pulse.imaging.clips import Clip, Track
+from pulse.imaging.encoding import HOLD, Encoding
+from pulse.imaging.join import Companions, unholdable
+from pulse.imaging.pictures import InputError, setting
+from pulse.results import COMPOSITE, TOOL, encode
+from pulse.superres import weights
+from pulse.superres.weights import AnyNetwork
+from pulse.video.config import FilmConfig
+from pulse.video.film import PART_FRAMES, Progress, make, shape_of, still
+from pulse.video.footage import Footage, open_footage
+from pulse.video.methods import Method, compare, per_frame, side_by_side
+from pulse.video.parts import (
+    FilmSink,
+    PictureSink,
+    Sink,
+    eight_bits,
+    parts_of,
+    work_folder,
+)  # fmt: skip
+
+ENHANCED_FILM = ENHANCED.replace("picture", "film")
+DEFAULTS = ("frvsr-x4", "compact-x4", "realesr-animevideov3-x4", "srresnet-x4")
+"""What films are upscaled with where nothing is said: the first of these that is here."""
+_ASPECT_LOST = ("vp9", "av1", "ffv1")
+"""Codecs that leave the shape of pixels to the container; libav's Matroska takes it from none."""
+
+
+@dataclass(frozen=True)
+class FilmJob:
+    """A film to make.
+
+    Attributes:
+        target: a film, or a folder for its pictures.
+        network: as the person named it.
+        weights: the network's file.
+        encoding: None for a folder.
+        tracks: of the footage, those that come along.
+        notes: what a person should know before, one sentence each.
+    """
+
+    footage: Footage
+    target: Path
+    network: str
+    weights: Path
+    config: FilmConfig
+    encoding: Encoding | None
+    tracks: tuple[Track, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def preview(self) -> Path:
+        """The file of a still."""
+        return self.target.with_name(f"{self.target.stem}-preview.png")
+
+    @property
+    def made(self) -> bool:
+        """Whether the result is there, and whole."""
+        if parts_of(self.target).exists():
+            return False
+        return any(self.target.iterdir()) if self.target.is_dir() else self.target.exists()
+
+    def identity(self) -> dict[str, Any]:
+        """What parts of the film have to agree on."""
+        config = asdict(self.config)
+        del config["drop"]  # It is about what joins the parts.
+        files = sorted(self.footage.path.iterdir()) if self.footage.path.is_dir() else ()
+        facts = [(path.name, *_fingerprint(path)) for path in (self.footage.path, *files)]
+        return {
+            "input": hashlib.sha256(repr(facts).encode()).hexdigest(),
+            "network": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
+            "config": {name: str(value) for name, value in config.items()},
+            "encoding": str(self.encoding),
+            "frames": PART_FRAMES,
+            "made by": [TOOL, importlib.metadata.version("av")],
+        }
+
+    def method(self, network: AnyNetwork) -> Method:
+        """What is done to the frames."""
+        method = per_frame(network, self.config.picture)
+        match self.config.panels:
+            case "compare":
+                return compare(method, self.config.picture.scale or network.scale)
+            case "side-by-side":
+                return side_by_side(method)
+            case "none":
+                return method
+
+    def sink(self, method: Method, folder: Path) -> Sink:
+        """What takes the frames; its parts lie in the folder."""
+        if self.encoding is None:
+            return PictureSink(folder, self.target, self.to_png)
+        shape = shape_of(self.footage, method, self.encoding)
+        clip = self.footage if isinstance(self.footage, Clip) else None
+        comment = f"{ENHANCED_FILM} {TOOL}; Network: {self.network}"
+        start, end = self.config.cut
+        companions = Companions(
+            clip=clip, tracks=self.tracks, start=start, end=end, comment=comment
+        )
+        return FilmSink(folder, self.target, shape, companions)
+
+    def to_png(self, image: Image.Image) -> bytes:
+        """The file of a frame, which says what it is."""
+        facts = {"Software": TOOL, "Description": ENHANCED, "Network": self.network}
+        return encode(image, "png", facts, COMPOSITE)
+
+
+def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) -> FilmJob:
+    """A film that can be made, as far as can be told before.
+
+    Raises:
+        InputError: it cannot.
+    """
+    encoding = _encoding(target, config)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError(f"{source} would be overwritten; give another name with -o.")
+    name = weights.default(DEFAULTS) if network is None else network
+    file = weights.locate(name)
+    footage = open_footage(source, config.fps, config.tone_map)
+    tracks, notes = footage.tracks if isinstance(footage, Clip) else (), [*footage.notes]
+    if encoding is None:
+        if tracks:
+            notes.append(f"Pictures hold no {' and no '.join(sorted({t.kind for t in tracks}))}.")
+        tracks = ()
+        if footage.depth > 8:
+            notes.append("It has more than 8 bits, of which the pictures keep 8.")
+    else:
+        _check_aspect(footage, target, encoding)
+        lost = unholdable(footage, target) if isinstance(footage, Clip) else []
+        if lost and not config.drop:
+            what = ", ".join(map(str, lost))
+            raise InputError(
+                f"{target.suffix} cannot hold {what} of {source}; give a name that ends in .mkv, "
+                f"or leave out what it cannot hold with {setting('drop')}."
+            )
+        notes += [f"Left out is {track}." for track in lost]
+        tracks = tuple(track for track in tracks if track not in lost)
+    check_output(target.parent)
+    return FilmJob(footage, target, name, file, config, encoding, tracks, tuple(notes))
+
+
+def _encoding(target: Path, config: FilmConfig) -> Encoding | None:
+    """How the film is coded; None for a folder of pictures."""
+    suffix = target.suffix.lower()
+    if suffix not in HOLD:
+        if not suffix or target.is_dir():
+            return None
+        raise InputError(
+            f"{target} cannot be written: films end in {', '.join(HOLD)}; what has no ending is a "
+            "folder for pictures."
+        )
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; give a film's name with -o.")
+    codec = config.codec or HOLD[suffix][0]
+    if codec not in HOLD[suffix]:
+        kinds = " or ".join(kind for kind, codecs in HOLD.items() if codec in codecs)
+        raise InputError(f"{suffix} cannot hold {codec}; give a name that ends in {kinds}.")
+    return Encoding(codec, config.crf)
+
+
+def _check_aspect(footage: Footage, target: Path, encoding: Encoding) -> None:
+    kept = encoding.codec not in _ASPECT_LOST or target.suffix.lower() not in (".mkv", ".webm")
+    if footage.pixel_aspect != 1 and not kept:
+        raise InputError(
+            f"The pixels of {footage.path} are not square, which {target.suffix} does not tell of "
+            f"{encoding.codec}; give {setting('codec')} h264 or a name that ends in .mp4."
+        )
+
+
+def _fingerprint(path: Path) -> Iterator[int]:
+    facts = path.stat()
+    yield facts.st_mtime_ns
+    yield facts.st_size
+
+
+def write_still(job: FilmJob, network: AnyNetwork, number: int) -> dict[str, Any]:
+    """Write one frame as a picture, and say so.
+
+    Raises:
+        InputError: there is no such frame, or it cannot be written.
+    """
+    pixels = eight_bits(still(job.footage, job.method(network), number))
+    write_file(job.preview, job.to_png(Image.fromarray(pixels)))
+    return _record(job, job.preview, pixels.shape[:2]) | {"frame": number}
+
+
+def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
+    """Make the film, saying how far it is, and give the facts of it.
+
+    Raises:
+        InputError: it cannot be made; what was made of it stays.
+        MemoryError: there is too little.
+    """
+    began = time.monotonic()
+    method = job.method(network)
+    size = method.size((job.footage.height, job.footage.width))
+    if job.encoding is not None:
+        shape = shape_of(job.footage, method, job.encoding)
+        if (shape.height, shape.width) != size:
+            say(f"{job.target}: its last row or column comes twice, since sides have to be even.")
+        size = shape.height, shape.width
+    with work_folder(job.target, job.identity()) as folder, display() as shown:
+        progress = Progress(0, None, 0)
+        try:
+            for progress in make(job.footage, method, job.sink(method, folder), job.config.cut):
+                _show(shown, job.target.name, progress)
+        except KeyboardInterrupt:
+            shown.say(f"{job.target}: stopped; the same command goes on with what is made.")
+            raise
+        if progress.damage:
+            shown.say(progress.damage)
+    return _record(job, job.target, size) | {
+        "frames": progress.done,
+        "damage": progress.damage,
+        "seconds": round(time.monotonic() - began, 2),
+    }
+
+
+def _record(job: FilmJob, output: Path, size: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "input": str(job.footage.path),
+        "output": str(output),
+        "new": True,
+        "network": job.network,
+        "width": size[1],
+        "height": size[0],
+        "tracks": [str(track) for track in job.tracks],
+        "notes": list(job.notes),
+    }
+
+
+def _show(shown: Display, name: str, progress: Progress) -> None:
+    words = f"{progress.done}/{progress.total or '?'} frames"
+    if progress.speed:
+        words += f", {progress.speed:.2g} a second"
+    if progress.left is not None:
+        words += f", {_span(progress.left)} left"
+    shown.bar(name, progress.done, progress.total, words)
+    if shown.due(PLAIN_EVERY):
+        shown.line(f"{name}: {words}")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

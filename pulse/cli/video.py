@@ -1,0 +1,185 @@
+"""`pulse video`: films through a network that enlarges them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulse.cli import options
+from pulse.cli.outputs import say
+from pulse.cli.upscale import load_network, tile_of
+from pulse.imaging.encoding import Codec
+from pulse.imaging.pictures import InputError, setting
+from pulse.superres.pictures import PictureConfig
+from pulse.video.config import Cut, FilmConfig, Panels
+
+
+def video(
+    input: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="A film, or a folder of pictures.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Film to write, or a folder for its pictures.")
+    ],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What enlarges: a shipped network, one of Real-ESRGAN's, or a file. "
+            "[default: the best for films that is here]",
+            show_default=False,
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Times as wide and high, for instance 2.5. [default: the network's]",
+            show_default=False,
+        ),
+    ] = PictureConfig.scale,
+    tile: Annotated[
+        str, typer.Option(metavar="auto|N", help="Side of the tiles, in pixels of the input.")
+    ] = "auto",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Make each frame downscale to exactly the input's.")
+    ] = PictureConfig.exact,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Make a film of four panels: the input, the input downscaled, and that enlarged "
+            "bicubically and by the network.",
+        ),
+    ] = False,
+    side_by_side: Annotated[
+        bool,
+        typer.Option(
+            "--side-by-side", help="Make a film of two: enlarged bicubically and by the network."
+        ),
+    ] = False,
+    preview: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Write the N-th frame alone, as a picture, and end."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Begin there: seconds, or 1:02:03.5.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="End before that.")] = None,
+    codec: Annotated[
+        Codec | None,
+        typer.Option(help="[default: h264; vp9 in .webm]", show_default=False),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            help="Quality of the film, 0 the best. [default: of no visible loss]",
+            show_default=False,
+        ),
+    ] = FilmConfig.crf,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Frames a second of a folder, also 30000/1001. [default: 25]",
+            show_default=False,
+        ),
+    ] = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out tracks that the output cannot hold.")
+    ] = False,
+    tone_map: Annotated[
+        bool, typer.Option("--tone-map", help="Make HDR what a common screen can show.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do what is done anew.")] = False,
+    device: options.Device = "auto",
+    precision: options.PrecisionName = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Enlarge a film with a network; sound, subtitles, times and colours stay.
+
+    The same command goes on where it was stopped.
+    """
+    config = FilmConfig(
+        picture=PictureConfig(scale, tile_of(tile), exact),
+        panels=_panels(compare, side_by_side),
+        cut=Cut(_seconds("start", start), _seconds("end", end)),
+        codec=codec,
+        crf=crf,
+        fps=_rate(fps),
+        drop=drop,
+        tone_map=tone_map,
+    )
+    try:
+        from pulse.cli.films import job_of, write_film, write_still
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        raise InputError("Films need PyAV: pip install 'pulse-faces[video]' brings it.") from error
+    job = job_of(input, output, network, config)
+    for note in job.notes:
+        say(f"{input}: {note}")
+    with _enough_memory(input):
+        if preview is not None:
+            record = write_still(job, load_network(job.network, device, precision), preview)
+        elif job.made and not force:
+            say(f"{output} is there already; --force makes it anew.")
+            record = {"input": str(input), "output": str(output), "new": False}
+        else:
+            record = write_film(job, load_network(job.network, device, precision))
+    if as_json:
+        print(json.dumps(record, indent=2))
+    elif record["new"]:
+        print(f"{record['output']}  {record['width']}x{record['height']}")
+    if record.get("damage"):
+        raise typer.Exit(1)
+
+
+def _panels(compare: bool, side_by_side: bool) -> Panels:
+    if compare and side_by_side:
+        raise InputError("Give --compare or --side-by-side; a film is of one kind.")
+    return "compare" if compare else "side-by-side" if side_by_side else "none"
+
+
+def _seconds(name: str, text: str | None) -> float | None:
+    """A time as seconds, minutes and seconds, or hours, minutes and seconds."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+        raise InputError(
+            f"{setting(name)} cannot be {text}; give seconds like 90, or a time like 1:02:03.5."
+        )
+    total = 0.0
+    for part in text.split(":"):
+        total = 60 * total + float(part)
+    return total
+
+
+def _rate(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(
+            f"{setting('fps')} cannot be {text}; give a number like 25, or 30000/1001."
+        ) from None
+
+
+@contextmanager
+def _enough_memory(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(
+            f"There is too little memory to upscale {source}: close other programs, or give a "
+            "smaller --scale."
+        ) from error

@@ -1,0 +1,57 @@
+"""What a person says of the film that he wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, NamedTuple, TypeAlias
+
+from pulse.imaging.encoding import Codec
+from pulse.imaging.pictures import InputError, setting
+from pulse.superres.pictures import PictureConfig
+
+Panels: TypeAlias = Literal["none", "side-by-side", "compare"]
+"""Whether the film is of its own frames, or of two or four panels that compare them."""
+
+
+class Cut(NamedTuple):
+    """What of a film is taken, in seconds; None is from its beginning and to its end."""
+
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class FilmConfig:
+    """How a film is made of a film.
+
+    Attributes:
+        picture: how each frame is upscaled.
+        codec: None is the usual one of the kind of film.
+        crf: see `Encoding`.
+        fps: frames a second of a folder of pictures; None is 25, or what its time codes say.
+        drop: whether tracks are left out that the new film cannot hold.
+        tone_map: whether high dynamic range is made what a common screen can show.
+
+    Raises:
+        InputError: these cannot be.
+    """
+
+    picture: PictureConfig = field(default_factory=PictureConfig)
+    panels: Panels = "none"
+    cut: Cut = field(default_factory=Cut)
+    codec: Codec | None = None
+    crf: float | None = None
+    fps: Fraction | None = None
+    drop: bool = False
+    tone_map: bool = False
+
+    def __post_init__(self) -> None:
+        start, end = self.cut
+        if end is not None and end <= (start or 0):
+            raise InputError(
+                f"{setting('end')} is {end:g} s and has to be later than {setting('start')}, which "
+                f"is {start or 0:g} s."
+            )
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f"{setting('fps')} has to be between 0 and 1000, for instance 25.")
