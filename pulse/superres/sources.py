@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,8 @@ from pulse.superres.shelf import Shelf
 from stylegan.dataset import SUFFIXES, DataError, list_pictures
 
 MOST_HELD_OUT = 300
+MOST_BYTES = 2**28
+"""Of a picture in a zip file, unpacked; what is packed may be a thousand times smaller."""
 _AHEAD = 32  # Pictures that may be decoded before they are asked for.
 
 
@@ -143,9 +146,11 @@ def _decoded(
         if isinstance(source, Path):
             picture = read_picture(source)
         else:
+            if source.root.getinfo(source.at).file_size > MOST_BYTES:
+                raise InputError(f"{source} is too large for a picture; leave it out.")
             try:
                 picture = decode_picture(source.read_bytes(), str(source))
-            except (OSError, zipfile.BadZipFile) as error:
+            except (OSError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
                 raise InputError(f"{source} cannot be read ({error}).") from error
         pixels = np.asarray(picture.image)
         return pixels if square is None else _squared(pixels, square)

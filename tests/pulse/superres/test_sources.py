@@ -1,0 +1,18 @@
+"""What is learned from may come from anywhere."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pulse.imaging.pictures import InputError
+from pulse.superres.pairs import PairConfig
+from pulse.superres.sources import MOST_BYTES, read_pairs
+
+
+def test_a_zip_file_that_grows_is_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", bytes(MOST_BYTES + 1))
+    assert (tmp_path / "x.zip").stat().st_size < 1_000_000
+    with pytest.raises(InputError, match=r"a\.png is too large for a picture"):
+        read_pairs([tmp_path / "x.zip"], PairConfig())
