@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from page_memory import PICTURES, ROOT, files, resident
@@ -52,6 +53,8 @@ def main() -> int:
                 else:
                     job.result(timeout=600)
                     became["done"] += 1
+            except httpx.TimeoutException:  # Its own, of five seconds, on a machine that is busy.
+                became["timed out"] += 1
             except AppError as error:
                 became["refused" if TOO_MANY in str(error) else f"failed: {error}"] += 1
                 time.sleep(1)
@@ -60,7 +63,10 @@ def main() -> int:
         folder, environment = Path(name), {**os.environ, "TMPDIR": name}
         command = [sys.executable, str(ROOT / "app.py"), "--port", "0", "--no-fetch"]
         command += ["--waiting", str(options.clients // 2), "--per-address", str(options.clients)]
-        server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL,  # Gradio logs every client that goes away.
+        )  # fmt: skip
         try:
             assert server.stdout is not None
             url = server.stdout.readline().split()[3]
