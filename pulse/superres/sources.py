@@ -56,6 +56,9 @@ def read_pairs(data: Sequence[Path], config: PairConfig) -> Pairs:
             weights.append(1.0)
         else:
             films.append(path)
+    for source in sources:
+        if not isinstance(source, Path) and source.root.getinfo(source.at).file_size > MOST_BYTES:
+            raise InputError(f"{source} is too large for a picture; leave it out.")
     apart = _apart(len(sources), config)
     collected = _Collected(config)
     for i, pixels in enumerate(_decoded(sources, config.square)):
@@ -146,8 +149,6 @@ def _decoded(
         if isinstance(source, Path):
             picture = read_picture(source)
         else:
-            if source.root.getinfo(source.at).file_size > MOST_BYTES:
-                raise InputError(f"{source} is too large for a picture; leave it out.")
             try:
                 picture = decode_picture(source.read_bytes(), str(source))
             except (OSError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
