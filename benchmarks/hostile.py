@@ -159,7 +159,7 @@ def apart(work: Callable[[], bool]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="damaged files of each kind")
     count = parser.parse_args().count
     with tempfile.TemporaryDirectory() as name:

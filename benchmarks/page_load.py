@@ -5,7 +5,7 @@
 Starts the page with the embedded generator. Each client asks for small searches through the API,
 one after the other, and gives up three in ten of them while they run. Prints the server's resident
 memory, and what became of the searches. Exit code 1 if the memory is at the end by more than 10%
-above that after the first fifth of the time, or if anything failed but in a sentence. Linux only.
+above that after three tenths of the time, or if anything failed but in a sentence. Linux only.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from page_memory import PICTURES, ROOT, files, resident
@@ -29,7 +30,7 @@ TOO_MANY = "Too many"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=10.0)
     options = parser.parse_args()
@@ -52,6 +53,8 @@ def main() -> int:
                 else:
                     job.result(timeout=600)
                     became["done"] += 1
+            except httpx.TimeoutException:  # Its own, of five seconds, on a machine that is busy.
+                became["timed out"] += 1
             except AppError as error:
                 became["refused" if TOO_MANY in str(error) else f"failed: {error}"] += 1
                 time.sleep(1)
@@ -60,7 +63,10 @@ def main() -> int:
         folder, environment = Path(name), {**os.environ, "TMPDIR": name}
         command = [sys.executable, str(ROOT / "app.py"), "--port", "0", "--no-fetch"]
         command += ["--waiting", str(options.clients // 2), "--per-address", str(options.clients)]
-        server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL,  # Gradio logs every client that goes away.
+        )  # fmt: skip
         try:
             assert server.stdout is not None
             url = server.stdout.readline().split()[3]
@@ -83,8 +89,8 @@ def main() -> int:
             server.terminate()
             server.wait()
     failed = sum(count for what, count in became.items() if what.startswith("failed"))
-    ratio = measured[-1] / measured[1]
-    print(f"{ratio:.2f} of the memory after the first fifth; {failed} failed")
+    ratio = measured[-1] / measured[2]
+    print(f"{ratio:.2f} of the memory after three tenths of the time; {failed} failed")
     return 0 if ratio <= 1.1 and not failed else 1
 
 

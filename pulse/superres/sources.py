@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,8 @@ from pulse.superres.shelf import Shelf
 from stylegan.dataset import SUFFIXES, DataError, list_pictures
 
 MOST_HELD_OUT = 300
+MOST_BYTES = 2**28
+"""Of a picture in a zip file, unpacked; what is packed may be a thousand times smaller."""
 _AHEAD = 32  # Pictures that may be decoded before they are asked for.
 
 
@@ -52,6 +55,9 @@ def read_pairs(data: Sequence[Path], config: PairConfig) -> Pairs:
             weights.append(1.0)
         else:
             films.append(path)
+    for source in sources:
+        if not isinstance(source, Path) and source.root.getinfo(source.at).file_size > MOST_BYTES:
+            raise InputError(f"{source} is too large for a picture; leave it out.")
     apart = _apart(len(sources), config)
     collected = _Collected(config)
     for i, pixels in enumerate(_decoded(sources, config.square)):
@@ -150,7 +156,7 @@ def _decoded(
         else:
             try:
                 picture = decode_picture(source.read_bytes(), str(source))
-            except (OSError, zipfile.BadZipFile) as error:
+            except (OSError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
                 raise InputError(f"{source} cannot be read ({error}).") from error
         pixels = np.asarray(picture.image)
         return pixels if square is None else _squared(pixels, square)
