@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class FilmJob:
 
     def method(self, network: AnyNetwork) -> Method:
         """What is done to the frames."""
-        method = per_frame(network, self.config.picture)
+        method = per_frame(network, self.config.picture, 65535 if self.footage.depth > 8 else 255)
         match self.config.panels:
             case "compare":
                 return compare(method, self.config.picture.scale or network.scale)
@@ -134,6 +134,8 @@ def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) 
     name = weights.default(DEFAULTS) if network is None else network
     file = weights.locate(name)
     footage = open_footage(source, config.fps, config.tone_map)
+    seconds = None if footage.count is None else float(footage.count / footage.rate)
+    config = replace(config, cut=config.cut.of(seconds))
     tracks, notes = footage.tracks if isinstance(footage, Clip) else (), [*footage.notes]
     if encoding is None:
         if tracks:

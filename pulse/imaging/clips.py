@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -223,6 +223,8 @@ def _described(container: InputContainer, path: Path, tone_map: bool) -> Clip:
         notes.append("Its transparency is not kept.")
     if len([s for s in container.streams.video if not _attached(s)]) > 1:
         notes.append("It has several pictures; only the first track of them is used.")
+    if any(s.type == "data" and s.discard != Discard.all for s in container.streams):
+        notes.append("Its tracks of data, such as a camera's, are not kept.")
     turn = _turn(frame)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)

@@ -91,8 +91,13 @@ def work_folder(target: Path, job: dict[str, Any]) -> Iterator[Path]:
         for rest in folder.glob(".*.part"):
             rest.unlink()  # Of a process that was killed.
         yield folder
-    finally:
+    except BaseException:
+        made = any(folder.glob(f"*.{PART}")) or any(folder.glob(f"*.{FINISHED}"))
         lock.release()
+        if not made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    lock.release()
     shutil.rmtree(folder, ignore_errors=True)
 
 
