@@ -1,6 +1,5 @@
-"""`pulse video` as a person meets it: in a process of its own."""
+"""`pulse video` as a person meets it."""
 
-import contextlib
 import io
 import json
 import os
@@ -11,7 +10,6 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -20,44 +18,25 @@ import torch
 from av.stream import Disposition
 from PIL import Image
 
-from pulse.cli.app import main
 from pulse.imaging.clips import open_clip
 from pulse.results import COMPOSITE
 from pulse.superres import weights
-from pulse.superres.networks import CompactConfig
-from pulse.superres.pictures import upscale
+from pulse.superres.networks import FRVSR, CompactConfig, FRVSRConfig
+from pulse.superres.pictures import undrifted, upscale
+from pulse.superres.recurrent import recurrent
 from pulse.video.footage import TIMES
+from tests.command import ROOT, Done, pulse
 from tests.films import UNEVEN, Kind, decoded, make_film, packets, picture, save_network, times
 
-ROOT = Path(__file__).parents[3]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
-
-class Done(NamedTuple):
-    """What a command left on the screen."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def command(*arguments: str | float | Path) -> list[str]:
+def words(*arguments: str | float | Path) -> list[str]:
     given = [*map(str, arguments)]
     network = [] if "--network" in given else ["--network", "x.safetensors"]
     return ["video", *given, *network]
 
 
 def video(*arguments: str | float | Path) -> Done:
-    """The command line, in this process: it takes long to start one."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.setattr(sys, "argv", ["pulse", *command(*arguments)])
-        code = main()
-    return Done(code, out.getvalue(), err.getvalue())
+    return pulse(*words(*arguments), cwd=Path.cwd())
 
 
 def started(*arguments: str | float | Path, limit: int | None = None) -> subprocess.Popen[str]:
@@ -69,8 +48,8 @@ def started(*arguments: str | float | Path, limit: int | None = None) -> subproc
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        [sys.executable, "-m", "pulse", *command(*arguments)],
-        env=ENVIRONMENT,
+        [sys.executable, "-m", "pulse", *words(*arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -143,6 +122,24 @@ def test_frames_are_what_the_network_makes_of_each(folder: Path) -> None:
     for frame, result in zip(open_clip(film).frames(), made, strict=True):
         expected = np.asarray(upscale(network, Image.fromarray(frame.pixels)), float)
         assert np.abs(result - expected).max() <= 3
+
+
+def test_a_network_that_carries_frames_on(folder: Path) -> None:
+    network = weights.build(FRVSRConfig(blocks=1, channels=8))
+    weights.save(network, folder / "x.safetensors")
+    film = make_film(folder / "in.mkv", Kind((40, 32)))
+    done = video(film, "-o", "out.mkv", "--codec", "ffv1")
+    assert done.returncode == 0, done.stderr
+    frames = [
+        torch.from_numpy(frame.pixels).permute(2, 0, 1)[None] / 255
+        for frame in open_clip(film).frames()
+    ]
+    network = weights.load(folder / "x.safetensors")
+    assert isinstance(network, FRVSR)
+    made = decoded(folder / "out.mkv")
+    for lr, sr, image in zip(frames, recurrent(network, frames), made, strict=True):
+        expected = 255 * undrifted(sr, lr)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+        assert like(image, expected) < 1.5
 
 
 @pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 1, 6, 6), (1, 2, 1, 1)])
@@ -278,6 +275,7 @@ def test_parts_of_another_film_are_not_taken(folder: Path) -> None:
         while not list(folder.glob("*.parts/*.nut")):
             time.sleep(0.01)
             assert process.poll() is None
+        process.send_signal(signal.SIGSTOP)
         other = video(film, "-o", "out.mp4")
         process.kill()
     assert process.returncode == -signal.SIGKILL
@@ -457,7 +455,7 @@ def test_a_full_disk(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "said"),
     [
         (("missing.mp4", "-o", "out.mp4"), "does not exist"),
         (("empty.mp4", "-o", "out.mp4"), "is empty"),
@@ -481,7 +479,7 @@ def test_a_full_disk(folder: Path) -> None:
         (("in.mp4", "-o", "out.mp4", "--network", "nothing"), "There is no network nothing"),
     ],
 )
-def test_mistakes(folder: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_mistakes(folder: Path, arguments: tuple[str, ...], said: str) -> None:
     make_film(folder / "in.mp4", Kind(sounds=0))
     hdr = Kind(pixel_format="yuv420p10le", colours=(9, 1, 9, 16), sounds=0)
     make_film(folder / "hdr.mp4", hdr)
@@ -491,7 +489,7 @@ def test_mistakes(folder: Path, arguments: tuple[str, ...], words: str) -> None:
     (folder / "sub").mkdir()
     done = video(*arguments)
     assert done.returncode == 2, done.stderr
-    assert words in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("pulse: ") == 1
     assert not list(folder.glob("out.mp4*"))
