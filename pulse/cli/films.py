@@ -18,6 +18,7 @@ from pulse.cli.photos import ENHANCED
 from pulse.cli.progress import Display, display
 from pulse.cli.upscale import PLAIN_EVERY
 from pulse.imaging.clips import Clip, Track
+from pulse.imaging.colours import eight_bits
 from pulse.imaging.encoding import HOLD, Encoding
 from pulse.imaging.join import Companions, unholdable
 from pulse.imaging.pictures import InputError, setting
@@ -30,14 +31,7 @@ from pulse.video.config import FilmConfig
 from pulse.video.film import PART_FRAMES, Progress, make, shape_of, still
 from pulse.video.footage import Footage, open_footage
 from pulse.video.methods import Batches, Method, compare, per_frame, recurrent, side_by_side
-from pulse.video.parts import (
-    FilmSink,
-    PictureSink,
-    Sink,
-    eight_bits,
-    parts_of,
-    work_folder,
-)  # fmt: skip
+from pulse.video.parts import FilmSink, PictureSink, Sink, parts_of, work_folder
 
 ENHANCED_FILM = ENHANCED.replace("picture", "film")
 DEFAULTS = ("frvsr-x4", "compact-x4", "realesr-animevideov3-x4", "srresnet-x4")
