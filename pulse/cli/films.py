@@ -5,36 +5,33 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pulse import superres
 from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.photos import ENHANCED
 from pulse.cli.progress import Display, display
 from pulse.cli.upscale import PLAIN_EVERY
 from pulse.imaging.clips import Clip, Track
+from pulse.imaging.colours import eight_bits
 from pulse.imaging.encoding import HOLD, Encoding
 from pulse.imaging.join import Companions, unholdable
 from pulse.imaging.pictures import InputError, setting
 from pulse.results import COMPOSITE, TOOL, encode
 from pulse.superres import weights
+from pulse.superres.networks import FRVSR
+from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
 from pulse.video.config import FilmConfig
 from pulse.video.film import PART_FRAMES, Progress, make, shape_of, still
 from pulse.video.footage import Footage, open_footage
-from pulse.video.methods import Method, compare, per_frame, side_by_side
-from pulse.video.parts import (
-    FilmSink,
-    PictureSink,
-    Sink,
-    eight_bits,
-    parts_of,
-    work_folder,
-)  # fmt: skip
+from pulse.video.methods import Batches, Method, compare, per_frame, recurrent, side_by_side
+from pulse.video.parts import FilmSink, PictureSink, Sink, parts_of, work_folder
 
 ENHANCED_FILM = ENHANCED.replace("picture", "film")
 DEFAULTS = ("frvsr-x4", "compact-x4", "realesr-animevideov3-x4", "srresnet-x4")
@@ -94,7 +91,12 @@ class FilmJob:
 
     def method(self, network: AnyNetwork) -> Method:
         """What is done to the frames."""
-        method = per_frame(network, self.config.picture)
+        picture, levels = self.config.picture, 65535 if self.footage.depth > 8 else 255
+        if isinstance(network, FRVSR):
+            picture = replace(picture, scale=picture.scale or network.scale)
+            method = recurrent(_in_order(network, picture.tile), picture, levels)
+        else:
+            method = per_frame(network, picture, levels)
         match self.config.panels:
             case "compare":
                 return compare(method, self.config.picture.scale or network.scale)
@@ -134,6 +136,8 @@ def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) 
     name = weights.default(DEFAULTS) if network is None else network
     file = weights.locate(name)
     footage = open_footage(source, config.fps, config.tone_map)
+    seconds = None if footage.count is None else float(footage.count / footage.rate)
+    config = replace(config, cut=config.cut.of(seconds))
     tracks, notes = footage.tracks if isinstance(footage, Clip) else (), [*footage.notes]
     if encoding is None:
         if tracks:
@@ -154,6 +158,16 @@ def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) 
         tracks = tuple(track for track in tracks if track not in lost)
     check_output(target.parent)
     return FilmJob(footage, target, name, file, config, encoding, tracks, tuple(notes))
+
+
+def _in_order(network: FRVSR, tile: Tile) -> Callable[[Batches], Batches]:
+    """The network, for the frames of a film one after another, wherever it computes."""
+    place = next(network.parameters()).device
+
+    def run(frames: Batches) -> Batches:
+        yield from superres.recurrent(network, (frame.to(place) for frame in frames), tile)
+
+    return run
 
 
 def _encoding(target: Path, config: FilmConfig) -> Encoding | None:

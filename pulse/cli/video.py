@@ -69,7 +69,10 @@ def video(
         typer.Option(min=1, metavar="N", help="Write the N-th frame alone, as a picture, and end."),
     ] = None,
     start: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Begin there: seconds, or 1:02:03.5.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Begin there: seconds, or 1:02:03.5; -25: so long before the end."
+        ),
     ] = None,
     end: Annotated[str | None, typer.Option(metavar="TIME", help="End before that.")] = None,
     codec: Annotated[
@@ -118,7 +121,7 @@ def video(
         drop=drop,
         tone_map=tone_map,
     )
-    try:
+    try:  # PyAV is an extra.
         from pulse.cli.films import job_of, write_film, write_still
     except ModuleNotFoundError as error:
         if error.name != "av":
@@ -150,17 +153,17 @@ def _panels(compare: bool, side_by_side: bool) -> Panels:
 
 
 def _seconds(name: str, text: str | None) -> float | None:
-    """A time as seconds, minutes and seconds, or hours, minutes and seconds."""
+    """Seconds, minutes and seconds, or hours, minutes and seconds; with a minus before the end."""
     if text is None:
         return None
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+    if not re.fullmatch(r"-?(\d+:){0,2}\d+(\.\d*)?", text):
         raise InputError(
             f"{setting(name)} cannot be {text}; give seconds like 90, or a time like 1:02:03.5."
         )
     total = 0.0
-    for part in text.split(":"):
+    for part in text.removeprefix("-").split(":"):
         total = 60 * total + float(part)
-    return total
+    return -total if text.startswith("-") else total
 
 
 def _rate(text: str | None) -> Fraction | None:

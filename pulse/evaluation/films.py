@@ -22,7 +22,6 @@ from pulse import __version__, superres
 from pulse.evaluation.methods import TRUTH, Enlarged, Network
 from pulse.evaluation.statistics import Value, mean_of
 from pulse.evaluation.table import Column, Row
-from pulse.imaging.clips import frames
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.metrics import luma, psnr_y, ssim_y
 from pulse.imaging.motion import flow_difference, optical_flow, warping_error
@@ -129,6 +128,10 @@ def _pictures(path: Path) -> Frames:
         files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
         yield from (to_tensor(read_picture(file).image) for file in files)
         return
+    try:  # PyAV is an extra.
+        from pulse.imaging.clips import frames
+    except ModuleNotFoundError as error:
+        raise InputError("Films need PyAV: pip install 'pulse-faces[video]' brings it.") from error
     for frame in frames(path):
         white = np.iinfo(frame.pixels.dtype).max
         pixels = torch.from_numpy(frame.pixels.astype(np.float32) / white)

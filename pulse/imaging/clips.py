@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pulse.imaging.colours import BT709, ColourError, Colours, Pixels, ToRGB, colours_of
+from pulse.imaging.colours import BT709, ColourError, Colours, Pixels, ToRGB, colours_of, eight_bits
 from pulse.imaging.decode import Decoder, base_of, lenient, opened, stated_length, video_of, zero_of
 from pulse.imaging.pictures import InputError, setting
 
@@ -153,10 +153,13 @@ class Clip:
 def frames(path: Path, every: int = 1) -> Iterator[Frame]:
     """A film's frames in the order in which they are shown, of which each `every`th is given.
 
+    Networks are trained and measured on them: they have 8 bits, whatever the film has.
+
     Raises:
         InputError: it is no film, or it is damaged; then the frames that can be decoded have come.
     """
-    yield from islice(open_clip(path).frames(), 0, None, every)
+    for frame in islice(open_clip(path).frames(), 0, None, every):
+        yield frame._replace(pixels=eight_bits(frame.pixels))
 
 
 def span(path: Path) -> tuple[float, float]:
@@ -223,6 +226,8 @@ def _described(container: InputContainer, path: Path, tone_map: bool) -> Clip:
         notes.append("Its transparency is not kept.")
     if len([s for s in container.streams.video if not _attached(s)]) > 1:
         notes.append("It has several pictures; only the first track of them is used.")
+    if any(s.type == "data" and s.discard != Discard.all for s in container.streams):
+        notes.append("Its tracks of data, such as a camera's, are not kept.")
     turn = _turn(frame)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)

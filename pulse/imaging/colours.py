@@ -10,7 +10,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
-from jaxtyping import UInt
+from jaxtyping import UInt, UInt8
 
 Pixels: TypeAlias = UInt[np.ndarray, "h w 3"]
 """RGB of 8 or 16 bits; all of them are used."""
@@ -85,6 +85,11 @@ def colours_of(frame: VideoFrame) -> Colours:
 
 def _or(code: int, usual: int) -> int:
     return usual if code == UNKNOWN or code >= 200 else code
+
+
+def eight_bits(pixels: Pixels) -> UInt8[np.ndarray, "h w 3"]:
+    """Pixels of 8 or 16 bits with 8."""
+    return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
 
 
 class ToRGB:

@@ -159,17 +159,24 @@ def _copied(
     assert clip is not None
     zero = clip.zero + Fraction(start or 0)
     for packet in _readable(source.demux(*[source.streams[index] for index in copies])):
+        stream = packet.stream
+        if packet.size == 0 or (stream.type == "subtitle" and bytes(packet) == _SILENCE):
+            continue
+        if stream.disposition & Disposition.attached_pic:
+            packet.pts = packet.dts = 0  # A cover has no time.
+            packet.stream = copies[stream.index]
+            yield packet
+            continue
         pts = packet.pts if packet.pts is not None else packet.dts
-        if pts is None or packet.size == 0 or bytes(packet) == _SILENCE:
+        if pts is None:
             continue
         seconds = float(pts * packet.time_base - clip.zero)
-        outside = (start is not None and seconds < start) or (end is not None and seconds >= end)
-        if outside and not packet.stream.disposition & Disposition.attached_pic:
+        if (start is not None and seconds < start) or (end is not None and seconds >= end):
             continue
         shift = round(zero / packet.time_base)
         dts = packet.dts if packet.dts is not None else pts
         packet.pts, packet.dts = pts - shift, dts - shift
-        packet.stream = copies[packet.stream.index]
+        packet.stream = copies[stream.index]
         yield packet
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -129,9 +129,8 @@ def _enlarged(
     network: Network, lr: Float[Tensor, "b c h w"], config: PictureConfig, levels: int
 ) -> Iterator[tuple[int, int, Float[Tensor, "b c p q"] | None]]:
     """Tiles that are done and all of them, and the result after the last."""
-    channels, height, width = lr.shape[1:]
     scale = network.scale if config.scale is None else config.scale
-    size = enlarged_size(height, width, scale)
+    enlarged_size(lr.shape[-2], lr.shape[-1], scale)  # Before the work.
     sr = lr.expand(-1, 3, -1, -1).to(_device(network))
     passes, before = passes_of(network, scale), 0
     for number in range(1, passes + 1):
@@ -140,15 +139,35 @@ def _enlarged(
             if number < passes or part.done < part.total:
                 yield before + part.done, before + part.total, None
         before, sr = before + part.total, part.sr
-    sr = sr.to(lr.device)
-    sr = _resized(sr, size).mean(1, keepdim=True) if channels == 1 else _resized(sr, size)
-    histogram = config.histogram
-    if histogram if histogram is not None else network.family == "TransformNet":
+    if config.histogram is None:
+        config = replace(config, histogram=network.family == "TransformNet")
+    yield before, before, settled(sr.to(lr.device), lr, replace(config, scale=scale), levels)
+
+
+def settled(
+    sr: Float[Tensor, "b 3 p q"],
+    lr: Float[Tensor, "b c h w"],
+    config: PictureConfig,
+    levels: int = 255,
+) -> Float[Tensor, "b c r s"]:
+    """What a network gave, at the size that is wanted, and held to what it was given.
+
+    Args:
+        sr: of any size, unclamped.
+        config: its scale is known.
+        levels: what white will be in the file.
+
+    Returns:
+        In [0, 1].
+    """
+    assert config.scale is not None
+    sr = _resized(sr, enlarged_size(lr.shape[-2], lr.shape[-1], config.scale))
+    if lr.shape[1] == 1:
+        sr = sr.mean(1, keepdim=True)
+    if config.histogram:
         sr = torch.stack([match_histogram(*pair) for pair in zip(sr, lr, strict=True)])
     sr = undrifted(sr, lr).clamp(0, 1)
-    if config.exact:
-        sr = exact(sr, lr, levels)
-    yield before, before, sr
+    return exact(sr, lr, levels) if config.exact else sr
 
 
 def enlarged_size(height: int, width: int, scale: float) -> tuple[int, int]:

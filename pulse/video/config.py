@@ -15,10 +15,30 @@ Panels: TypeAlias = Literal["none", "side-by-side", "compare"]
 
 
 class Cut(NamedTuple):
-    """What of a film is taken, in seconds; None is from its beginning and to its end."""
+    """What of a film is taken, in seconds; None is from its beginning and to its end.
+
+    What is negative counts from the end, once `seconds`, the length of the film, is known.
+    """
 
     start: float | None = None
     end: float | None = None
+
+    def of(self, seconds: float | None) -> Cut:
+        """The same with nothing negative.
+
+        Raises:
+            InputError: the end of the film is not known, or nothing lies between the two.
+        """
+        known = 0.0 if seconds is None else seconds
+        if seconds is None and min(self.start or 0, self.end or 0) < 0:
+            raise InputError("The film does not say how long it is; count from its beginning.")
+        start, end = (x if x is None or x >= 0 else max(0.0, known + x) for x in self)
+        if end is not None and end <= (start or 0):
+            raise InputError(
+                f"{setting('end')} is at {end:g} s and has to be later than {setting('start')}, "
+                f"which is at {start or 0:g} s."
+            )
+        return Cut(start, end)
 
 
 @dataclass(frozen=True)
@@ -47,11 +67,5 @@ class FilmConfig:
     tone_map: bool = False
 
     def __post_init__(self) -> None:
-        start, end = self.cut
-        if end is not None and end <= (start or 0):
-            raise InputError(
-                f"{setting('end')} is {end:g} s and has to be later than {setting('start')}, which "
-                f"is {start or 0:g} s."
-            )
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InputError(f"{setting('fps')} has to be between 0 and 1000, for instance 25.")

@@ -15,13 +15,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pulse.superres.networks import Network
-from pulse.superres.pictures import PictureConfig, enlarged_size, upscale_colours
+from pulse.superres.pictures import PictureConfig, enlarged_size, settled, upscale_colours
 
 Frames: TypeAlias = Iterator[Float[Tensor, "3 h w"]]
 """RGB in [0, 1], on the CPU."""
 Size: TypeAlias = tuple[int, int]
 """Height and width."""
 
+Batches: TypeAlias = Iterator[Float[Tensor, "1 3 h w"]]
+LEAD = 8
+"""Frames that a recurrent network sees before those of a part: what it carries has settled then."""
 _GAP = 8  # Pixels between the panels of a comparison.
 
 
@@ -41,15 +44,48 @@ class Method:
     lead: int = 0
 
 
-def per_frame(network: Network, config: PictureConfig) -> Method:
-    """A network that sees one frame at a time, in tiles of bounded memory."""
+def per_frame(network: Network, config: PictureConfig, levels: int = 255) -> Method:
+    """A network that sees one frame at a time, in tiles of bounded memory.
+
+    Args:
+        levels: what white is in the film.
+    """
     scale = network.scale if config.scale is None else config.scale
 
     def apply(frames: Frames) -> Frames:
         for frame in frames:
-            yield upscale_colours(network, frame[None], config)[0]
+            yield upscale_colours(network, frame[None], config, levels)[0]
 
     return Method(apply, lambda size: enlarged_size(*size, scale))
+
+
+def recurrent(
+    network: Callable[[Batches], Batches],
+    config: PictureConfig,
+    levels: int = 255,
+) -> Method:
+    """A network that sees frames one after another and carries something from each to the next.
+
+    Args:
+        network: takes frames as batches of one in [0, 1] and gives as many, unclamped, as
+            `superres.recurrent` does.
+        config: its scale is known.
+    """
+    scale = config.scale
+    assert scale is not None
+
+    def apply(frames: Frames) -> Frames:
+        seen: deque[Float[Tensor, "1 3 h w"]] = deque()
+
+        def given() -> Batches:
+            for frame in frames:
+                seen.append(frame[None])
+                yield frame[None]
+
+        for sr in network(given()):
+            yield settled(sr.cpu(), seen.popleft(), config, levels)[0]
+
+    return Method(apply, lambda size: enlarged_size(*size, scale), LEAD)
 
 
 def side_by_side(method: Method) -> Method:

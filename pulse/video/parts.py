@@ -11,11 +11,11 @@ from itertools import count as count_from
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
 from pulse.imaging.clips import Frame
+from pulse.imaging.colours import eight_bits
 from pulse.imaging.encode import PART, Shape, write_part
 from pulse.imaging.join import Companions, join
 from pulse.imaging.pictures import InputError, write_bytes
@@ -91,8 +91,13 @@ def work_folder(target: Path, job: dict[str, Any]) -> Iterator[Path]:
         for rest in folder.glob(".*.part"):
             rest.unlink()  # Of a process that was killed.
         yield folder
-    finally:
+    except BaseException:
+        made = any(folder.glob(f"*.{PART}")) or any(folder.glob(f"*.{FINISHED}"))
         lock.release()
+        if not made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    lock.release()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -175,8 +180,3 @@ class PictureSink:
 
     def _mark(self, number: int) -> Path:
         return self.folder / f"{number:06}.{FINISHED}"
-
-
-def eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of 8 or 16 bits with 8."""
-    return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)

@@ -1,6 +1,5 @@
-"""`pulse video` as a person meets it: in a process of its own."""
+"""`pulse video` as a person meets it."""
 
-import contextlib
 import io
 import json
 import os
@@ -11,52 +10,33 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from PIL import Image
 
-from pulse.cli.app import main
 from pulse.imaging.clips import open_clip
 from pulse.results import COMPOSITE
 from pulse.superres import weights
-from pulse.superres.networks import CompactConfig
-from pulse.superres.pictures import upscale
+from pulse.superres.networks import FRVSR, CompactConfig, FRVSRConfig
+from pulse.superres.pictures import undrifted, upscale
+from pulse.superres.recurrent import recurrent
 from pulse.video.footage import TIMES
+from tests.command import ROOT, Done, pulse
 from tests.films import UNEVEN, Kind, decoded, make_film, packets, picture, save_network, times
 
-ROOT = Path(__file__).parents[3]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
-
-class Done(NamedTuple):
-    """What a command left on the screen."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def command(*arguments: str | float | Path) -> list[str]:
+def words(*arguments: str | float | Path) -> list[str]:
     given = [*map(str, arguments)]
     network = [] if "--network" in given else ["--network", "x.safetensors"]
     return ["video", *given, *network]
 
 
 def video(*arguments: str | float | Path) -> Done:
-    """The command line, in this process: it takes long to start one."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.setattr(sys, "argv", ["pulse", *command(*arguments)])
-        code = main()
-    return Done(code, out.getvalue(), err.getvalue())
+    return pulse(*words(*arguments), cwd=Path.cwd())
 
 
 def started(*arguments: str | float | Path, limit: int | None = None) -> subprocess.Popen[str]:
@@ -68,8 +48,8 @@ def started(*arguments: str | float | Path, limit: int | None = None) -> subproc
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        [sys.executable, "-m", "pulse", *command(*arguments)],
-        env=ENVIRONMENT,
+        [sys.executable, "-m", "pulse", *words(*arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,6 +122,24 @@ def test_frames_are_what_the_network_makes_of_each(folder: Path) -> None:
     for frame, result in zip(open_clip(film).frames(), made, strict=True):
         expected = np.asarray(upscale(network, Image.fromarray(frame.pixels)), float)
         assert np.abs(result - expected).max() <= 3
+
+
+def test_a_network_that_carries_frames_on(folder: Path) -> None:
+    network = weights.build(FRVSRConfig(blocks=1, channels=8))
+    weights.save(network, folder / "x.safetensors")
+    film = make_film(folder / "in.mkv", Kind((40, 32)))
+    done = video(film, "-o", "out.mkv", "--codec", "ffv1")
+    assert done.returncode == 0, done.stderr
+    frames = [
+        torch.from_numpy(frame.pixels).permute(2, 0, 1)[None] / 255
+        for frame in open_clip(film).frames()
+    ]
+    network = weights.load(folder / "x.safetensors")
+    assert isinstance(network, FRVSR)
+    made = decoded(folder / "out.mkv")
+    for lr, sr, image in zip(frames, recurrent(network, frames), made, strict=True):
+        expected = 255 * undrifted(sr, lr)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+        assert like(image, expected) < 1.5
 
 
 @pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 1, 6, 6), (1, 2, 1, 1)])
@@ -238,6 +236,13 @@ def test_a_part_of_a_film(folder: Path) -> None:
     )
 
 
+def test_the_last_seconds(folder: Path) -> None:
+    film = make_film(folder / "in.mp4", Kind(times=range(0, 100 * 3600, 3600)))
+    done = video(film, "-o", "out.mp4", "--start", -1.5, "--end", -0.5)
+    assert done.returncode == 0, done.stderr
+    assert times(folder / "out.mp4") == [Fraction(n, 50) - Fraction(0) for n in range(1, 51, 2)]
+
+
 def test_a_killed_run_goes_on_and_nothing_differs(folder: Path) -> None:
     """Killed at several moments, among them those at which parts are renamed and joined."""
     make_film(folder / "in.mp4", Kind(times=range(0, 200 * 3600, 3600)))
@@ -270,6 +275,7 @@ def test_parts_of_another_film_are_not_taken(folder: Path) -> None:
         while not list(folder.glob("*.parts/*.nut")):
             time.sleep(0.01)
             assert process.poll() is None
+        process.send_signal(signal.SIGSTOP)
         other = video(film, "-o", "out.mp4")
         process.kill()
     assert process.returncode == -signal.SIGKILL
@@ -381,6 +387,44 @@ def test_pictures_in_and_out(folder: Path) -> None:
     assert times(folder / "even.mp4") == [Fraction(1001 * n, 30000) for n in range(12)]
 
 
+def test_fonts_and_a_cover_come_along(folder: Path) -> None:
+    with av.open(str(make_film(folder / "in.mp4"))) as source, av.open("more.mkv", "w") as out:
+        copies = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        out.add_attachment("a.ttf", "font/ttf", b"a font")
+        for packet in source.demux():
+            if packet.size and packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    done = video("more.mkv", "-o", "out.mkv")
+    assert done.returncode == 0, done.stderr
+    with av.open("out.mkv") as out:
+        (font,) = out.streams.attachments
+        assert (font.name, font.mimetype, font.data) == ("a.ttf", "font/ttf", b"a font")
+
+    cover = io.BytesIO()
+    Image.fromarray(picture(0, 20, 20)).save(cover, "PNG")
+    with av.open(str(make_film(folder / "in.mp4"))) as source, av.open("art.mp4", "w") as out:
+        copies = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        art = out.add_mux_stream("png", width=20, height=20)
+        art.disposition = Disposition.attached_pic
+        for packet in source.demux():
+            if packet.size and packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+        packet = av.Packet(cover.getvalue())
+        packet.pts = packet.dts = 0
+        packet.stream, packet.time_base, packet.is_keyframe = art, Fraction(1, 1000), True
+        out.mux(packet)
+    done = video("art.mp4", "-o", "out.mp4")
+    assert done.returncode == 0, done.stderr
+    with av.open("out.mp4") as out:
+        assert len(out.streams.video) == 2
+        assert out.streams.video[1].disposition & Disposition.attached_pic
+        (packet,) = (p for p in out.demux(out.streams.video[1]) if p.size)
+        assert bytes(packet) == cover.getvalue()
+    assert open_clip(folder / "out.mp4").width == 128
+
+
 def test_tracks_that_the_output_cannot_hold(folder: Path) -> None:
     film = make_film(
         folder / "in.mkv", Kind(base=Fraction(1, 1000), times=range(0, 400, 40), subtitles=True)
@@ -411,7 +455,7 @@ def test_a_full_disk(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "said"),
     [
         (("missing.mp4", "-o", "out.mp4"), "does not exist"),
         (("empty.mp4", "-o", "out.mp4"), "is empty"),
@@ -424,7 +468,8 @@ def test_a_full_disk(folder: Path) -> None:
         (("in.mp4", "-o", "out.mp4", "--codec", "mpeg2"), "--codec"),
         (("in.mp4", "-o", "out.mp4", "--crf", "70"), "--crf cannot be 70"),
         (("in.mp4", "-o", "out.mp4", "--start", "soon"), "--start cannot be soon"),
-        (("in.mp4", "-o", "out.mp4", "--start", "2", "--end", "1"), "--end is 1 s"),
+        (("in.mp4", "-o", "out.mp4", "--start", "2", "--end", "1"), "--end is at 1 s"),
+        (("in.mp4", "-o", "out.mp4", "--end", "-9"), "--end is at 0 s"),
         (("in.mp4", "-o", "out.mp4", "--start", "100"), "has no pictures between 100 s"),
         (("in.mp4", "-o", "out.mp4", "--fps", "25"), "--fps is for a folder"),
         (("in.mp4", "-o", "out.mp4", "--compare", "--side-by-side"), "Give --compare or"),
@@ -434,7 +479,7 @@ def test_a_full_disk(folder: Path) -> None:
         (("in.mp4", "-o", "out.mp4", "--network", "nothing"), "There is no network nothing"),
     ],
 )
-def test_mistakes(folder: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_mistakes(folder: Path, arguments: tuple[str, ...], said: str) -> None:
     make_film(folder / "in.mp4", Kind(sounds=0))
     hdr = Kind(pixel_format="yuv420p10le", colours=(9, 1, 9, 16), sounds=0)
     make_film(folder / "hdr.mp4", hdr)
@@ -444,10 +489,10 @@ def test_mistakes(folder: Path, arguments: tuple[str, ...], words: str) -> None:
     (folder / "sub").mkdir()
     done = video(*arguments)
     assert done.returncode == 2, done.stderr
-    assert words in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("pulse: ") == 1
-    assert not (folder / "out.mp4").exists()
+    assert not list(folder.glob("out.mp4*"))
 
 
 def test_high_dynamic_range_is_made_common(folder: Path) -> None:

@@ -107,6 +107,9 @@ def test_ten_bits_are_more_than_eight(tmp_path: Path) -> None:
     kind = Kind(pixel_format="yuv420p10le")
     pixels = next(open_clip(make_film(tmp_path / "a.mp4", kind)).frames()).pixels
     assert len(np.unique(pixels[..., 1])) > 300
+    learned_from = next(frames(tmp_path / "a.mp4")).pixels
+    assert learned_from.dtype == np.uint8
+    assert worst(learned_from, picture(0, 64, 48)) < LIKE
 
 
 def test_interlaced_films_are_joined(tmp_path: Path) -> None:

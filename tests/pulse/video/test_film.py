@@ -1,5 +1,6 @@
 """Films in parts: the same however often the work was cut off, and a few frames at a time."""
 
+import contextlib
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from pulse.imaging.clips import Clip, Frame, open_clip
 from pulse.imaging.encoding import Encoding
 from pulse.imaging.join import Companions
 from pulse.imaging.pictures import InputError, to_png
+from pulse.superres.pictures import PictureConfig
 from pulse.video.config import Cut
 from pulse.video.film import Progress, make, shape_of, still
 from pulse.video.footage import open_footage
-from pulse.video.methods import Frames, Method, compare, side_by_side
+from pulse.video.methods import Batches, Frames, Method, compare, recurrent, side_by_side
 from pulse.video.parts import FilmSink, PictureSink, work_folder
 from tests.films import Kind, decoded, make_film, picture, times
 
@@ -65,6 +67,36 @@ def test_what_is_cut_off_becomes_the_same(tmp_path: Path) -> None:
     assert (decoded(tmp_path / "cut.mkv") == decoded(tmp_path / "whole.mkv")).all()
     assert times(tmp_path / "cut.mkv") == times(tmp_path / "whole.mkv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.mkv", "in.mp4", "whole.mkv"]
+
+
+def test_a_recurrent_network_in_parts(tmp_path: Path) -> None:
+    """As `superres.recurrent` runs it: batches of one, another size and unclamped values."""
+    clip = open_clip(make_film(tmp_path / "in.mp4", LONG))
+
+    def network(frames: Batches) -> Batches:
+        last = torch.zeros(())
+        for frame in frames:
+            last = 0.8 * frame + 0.2 * last
+            yield last.repeat_interleave(4, -1).repeat_interleave(4, -2) * 1.5
+
+    method = recurrent(network, PictureConfig(scale=2))
+    for name in ("whole", "cut"):
+        for stop in (25, None) if name == "cut" else (None,):
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                work_folder(tmp_path / f"{name}.mkv", {}) as folder,
+            ):
+                shape = shape_of(clip, method, Encoding("ffv1"))
+                companions = Companions(clip=None, tracks=(), start=None, end=None, comment="")
+                parts = FilmSink(folder, tmp_path / f"{name}.mkv", shape, companions)
+                for progress in make(clip, method, parts, Cut(), part=20):
+                    if progress.done == stop:
+                        raise KeyboardInterrupt
+    made = decoded(tmp_path / "whole.mkv")
+    assert made.shape == (50, 96, 128, 3)
+    assert (made == decoded(tmp_path / "cut.mkv")).all()
+    first = next(clip.frames()).pixels
+    assert abs(made[0].mean() - first.mean()) < 2  # Its colours are held to those it was given.
 
 
 def test_parts_hardly_show(tmp_path: Path) -> None:
