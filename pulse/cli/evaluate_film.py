@@ -42,14 +42,19 @@ def evaluate_film(
         raise InputError("--factor takes a whole number from 2 on with --video.")
     chosen = film_methods(scale) if methods is None else [_method(name) for name in methods]
     keep_freed_memory()
-    small = Film.read(film, scale, count or FRAMES)
-    rows = []
-    with display() as shown:
-        shown.bar("films", 0, len(chosen) + 1)
-        for row, done, total in compare_film(small, chosen, output):
-            rows.append(row)
-            shown.bar("films", done, total, f"{done}/{total} {row.name}")
-            shown.line(f"films: {done}/{total} {row.name}")
+    try:
+        small = Film.read(film, scale, count or FRAMES)
+        rows = []
+        with display() as shown:
+            shown.bar("films", 0, len(chosen) + 1)
+            for row, done, total in compare_film(small, chosen, output):
+                rows.append(row)
+                shown.bar("films", done, total, f"{done}/{total} {row.name}")
+                shown.line(f"films: {done}/{total} {row.name}")
+    except MemoryError as error:
+        raise InputError(
+            "There is too little memory for so many frames: give fewer with --count."
+        ) from error
     height, wide = small.hr.shape[-2:]
     title = f"{film.name}, {len(small.hr)} frames of {wide}x{height} pixels from 1/{scale} of that"
     record = {

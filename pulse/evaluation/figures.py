@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
 from pulse.evaluation.faces import lowered
 from pulse.evaluation.methods import TRUTH
+from pulse.evaluation.statistics import Value
 from pulse.evaluation.store import MADE
-from pulse.evaluation.table import Row
+from pulse.evaluation.table import Column, Row
 from pulse.evaluation.work import Plan
 from pulse.imaging.pictures import InputError, read_picture, to_image
 from pulse.results import COMPOSITE, TOOL, encode
@@ -19,6 +21,16 @@ from pulse.results import COMPOSITE, TOOL, encode
 MOST = 8
 """Faces on a sheet."""
 FACTS = {"Software": TOOL, "Description": MADE}
+CHARTS = (
+    (
+        Column("psnr", "PSNR-Y in dB", "high"),
+        Column("kernel", "kernel distance from the originals", "low"),
+    ),
+    (
+        Column("identity", "distance of dlib's descriptors", "low"),
+        Column("detector", "score of dlib's detector", "high"),
+    ),
+)
 _SIDE, _GAP, _CAPTION = 160, 6, 22
 
 
@@ -61,9 +73,11 @@ def ready() -> None:
 
 
 def plot(rows: Sequence[Row]) -> bytes:
-    """A PNG of two charts: PSNR-Y and identity across, kernel distance up; better is upper right.
+    """A PNG of two charts of realism against fidelity; what is better lies up and to the right.
 
-    Blau and Michaeli, CVPR 2018, show that no method can have both at once.
+    PSNR-Y against the kernel distance, which knows textures but not where eyes belong, and the
+    distance of dlib's descriptors against the score of its detector, which knows faces alone. Blau
+    and Michaeli, CVPR 2018, show that no method can have both at once.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -71,28 +85,29 @@ def plot(rows: Sequence[Row]) -> bytes:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     charts = figure.subplots(1, 2)
-    across = (("psnr", "PSNR-Y in dB, of the luma"), ("identity", "distance of dlib's descriptors"))
-    for chart, (key, label) in zip(charts, across, strict=True):
-        for row in rows:
-            x, y = row.values.get(key), row.values.get("kernel")
-            if x is None or y is None:
+    for chart, (across, up) in zip(charts, CHARTS, strict=True):
+        for number, row in enumerate(rows):
+            x, y = row.values.get(across.key), row.values.get(up.key)
+            if x is None or y is None or not math.isfinite(x.mean):
                 continue
-            errors = [
-                None if v.low is None or v.high is None else [[v.mean - v.low], [v.high - v.mean]]
-                for v in (x, y)
-            ]
-            chart.errorbar(
-                x.mean, y.mean, errors[1], errors[0], fmt="o", ecolor="lightgrey", capsize=2
-            )
-            chart.annotate(
-                row.name, (x.mean, y.mean), (5, 5), textcoords="offset points", fontsize=8
-            )
-        chart.set_xlabel(f"fidelity: {label}")
-        chart.set_ylabel("realism: kernel distance from originals")
-        chart.invert_yaxis()
+            bars = [_error_bar(value) for value in (x, y)]
+            place = (x.mean, y.mean)
+            chart.errorbar(*place, *bars[::-1], fmt="o", color=f"C{number}", ecolor="lightgrey")
+            chart.annotate(row.name, place, (5, 5), textcoords="offset points", fontsize=8)
+        chart.set_xlabel(f"fidelity: {across.heading}")
+        chart.set_ylabel(f"realism: {up.heading}")
         chart.margins(0.15)
         chart.grid(alpha=0.3)
-    charts[1].invert_xaxis()
+        if across.better == "low":
+            chart.invert_xaxis()
+        if up.better == "low":
+            chart.invert_yaxis()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
+
+
+def _error_bar(value: Value) -> list[list[float]] | None:
+    if value.low is None or value.high is None:
+        return None
+    return [[value.mean - value.low], [value.high - value.mean]]

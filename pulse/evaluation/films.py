@@ -21,11 +21,12 @@ from torch import Tensor
 from pulse import __version__, superres
 from pulse.evaluation.methods import TRUTH, Enlarged, Network
 from pulse.evaluation.statistics import Value, mean_of
+from pulse.evaluation.store import write
 from pulse.evaluation.table import Column, Row
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.metrics import luma, psnr_y, ssim_y
 from pulse.imaging.motion import flow_difference, optical_flow, warping_error
-from pulse.imaging.pictures import InputError, read_picture, setting, to_tensor, write_bytes
+from pulse.imaging.pictures import InputError, read_picture, setting, to_tensor
 from pulse.superres.weights import REALESRGAN
 
 FilmMethod: TypeAlias = Enlarged | Network
@@ -118,8 +119,7 @@ def compare_film(
             speed = None if method is None else len(sr) / (time.monotonic() - start)
             values = _measured(film, sr, flows, speed)
             record = {"key": key, "values": {name: asdict(v) for name, v in values.items()}}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(file, json.dumps(record).encode())
+            write(file, json.dumps(record).encode())
         yield Row(name, 1, values), number, len(methods) + 1
 
 

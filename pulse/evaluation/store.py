@@ -101,9 +101,9 @@ class Store:
         facts = {"Software": TOOL, "Description": MADE, "Method": name}
         for index, picture in enumerate(pictures):
             data = encode(to_image(picture), "png", facts, COMPOSITE)
-            _write(self.file(method, entry, index), data)
+            write(self.file(method, entry, index), data)
         record = {"key": self._key(method, entry), **asdict(drawn)}
-        _write(self._place(method, entry, "drawn.json"), json.dumps(record).encode())
+        write(self._place(method, entry, "drawn.json"), json.dumps(record).encode())
 
     def pictures(self, method: Method | str, entry: Entry) -> UInt8[Tensor, "n 3 p p"]:
         """All candidates; they must have been drawn."""
@@ -134,7 +134,7 @@ class Store:
             "diversity": _texts({"": judged.diversity})[""],
             "pooled": [round(value, 6) for value in judged.pooled.tolist()],
         }
-        _write(self._place(method, entry, "judged.json"), json.dumps(record).encode())
+        write(self._place(method, entry, "judged.json"), json.dumps(record).encode())
 
     def _place(self, method: Method | str, entry: Entry, ending: str) -> Path:
         return self.folder / FOLDER / Path(_name(method)).name / f"{entry.name}-{ending}"
@@ -168,7 +168,12 @@ def _numbers(values: dict[str, float | str | None]) -> dict[str, float]:
     return {name: math.nan if x is None else float(x) for name, x in values.items()}
 
 
-def _write(file: Path, data: bytes) -> None:
+def write(file: Path, data: bytes) -> None:
+    """Write a file of a comparison, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, data)

@@ -21,6 +21,7 @@ from pulse.evaluation.methods import TRUTH, Method
 from pulse.evaluation.store import Drawn, Entry, Store
 from pulse.imaging.pictures import InputError
 from stylegan import CheckpointError
+from stylegan.memory import ran_out
 
 OFTEN = 0.5
 """Seconds between two looks at how far the work is."""
@@ -158,7 +159,9 @@ def _work(job: Job, sender: Connection) -> None:
             _draw(job, job.method)
     except (InputError, CheckpointError) as error:
         sender.send(error)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
         words = "There is too little memory for {}: close other programs, or give fewer --workers."
         what = "measuring" if job.method is None else job.method.name
         sender.send(InputError(words.format(what)))
