@@ -27,6 +27,7 @@ from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.metrics import luma, psnr_y, ssim_y
 from pulse.imaging.motion import flow_difference, optical_flow, warping_error
 from pulse.imaging.pictures import InputError, read_picture, setting, to_tensor
+from pulse.superres.networks import FRVSR
 from pulse.superres.weights import REALESRGAN
 
 FilmMethod: TypeAlias = Enlarged | Network
@@ -150,6 +151,10 @@ def _enlarge(film: Film, method: FilmMethod) -> Frames:
             f"The network {method.name} enlarges {network.scale} times: give {setting('factor')} "
             f"{network.scale}, or other {setting('methods')}."
         )
+    if isinstance(network, FRVSR):
+        for sr in superres.recurrent(network, (lr[None] for lr in film.lr)):
+            yield _rounded(sr[0])
+        return
     for lr in film.lr:
         yield _rounded(superres.upscale_tensor(network, lr[None])[0])
 

