@@ -342,7 +342,10 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
         (["--tolerance", "0"], "tolerance must be a number above 0"),
         (["--tolerance", "nan"], "tolerance must be a number above 0"),
         (["--tolerance", "1e40"], "tolerance must be a number above 0"),
-        (["--degrade", "melt"], "cannot take 'melt'; give one or more of bicubic, box, blur:SIGMA"),
+        (
+            ["--degrade", "melt"],
+            "cannot take 'melt'; give one or more of bicubic, box, point, blur:",
+        ),
         (["--degrade", "blur:-1"], "blur of -1 cannot be"),
         (["--degrade", "noise:nan"], "Noise of nan cannot be"),
         (["--degrade", "jpeg:0"], "from 1 to 100"),

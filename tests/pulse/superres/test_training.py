@@ -79,6 +79,7 @@ def _found(
                 image = image[:, top % 4 :, left % 4 :]
                 rows, columns = (n // 4 for n in image.shape[1:])
                 low = degradation.oblong(rows, columns, 4)(image[:, : 4 * rows, : 4 * columns])
+                low = low.clamp(0, 1)  # Interpolation goes beyond at edges, 8 bits do not.
                 part = low[:, top // 4 : top // 4 + 12, left // 4 : left // 4 + 12]
                 inner = (part - lr)[:, 3:-3, 3:-3].abs().max()
                 return bool(inner < 1.01 / 255)
