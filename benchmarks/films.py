@@ -30,8 +30,7 @@ from pulse import superres
 from pulse.imaging.degrade import BD, DegradeConfig
 from pulse.imaging.metrics import luma, psnr_y, ssim_y
 from pulse.imaging.motion import flow_difference, optical_flow, warping_error
-from pulse.imaging.pictures import read_picture
-from pulse.superres.networks import FRVSR
+from pulse.imaging.pictures import as_saved, read_picture
 from pulse.superres.networks.parts import bicubic
 from pulse.superres.weights import AnyNetwork
 from stylegan.memory import keep_freed_memory
@@ -50,13 +49,7 @@ def read(folder: Path) -> Float[Tensor, "t 3 h w"]:
 
 
 def upscaler(network: AnyNetwork) -> Film:
-    if isinstance(network, FRVSR):
-        return lambda frames: superres.recurrent(network, frames)
-    return lambda frames: (superres.upscale_tensor(network, lr) for lr in frames)
-
-
-def rounded(x: Tensor) -> Tensor:
-    return (x.clamp(0, 1) * 255).round() / 255
+    return lambda frames: superres.upscale_film(network, frames)
 
 
 def rate(method: Film, rounds: int) -> float:
@@ -81,7 +74,7 @@ def main() -> None:
     keep_freed_memory()
     hr = read(arguments.frames)
     height, width = (side // SCALE for side in hr.shape[-2:])
-    lr = rounded(DegradeConfig.parse(BD).oblong(height, width, SCALE)(hr))
+    lr = as_saved(DegradeConfig.parse(BD).oblong(height, width, SCALE)(hr))
     counted = slice(CUT, len(hr) - CUT)
     original = luma(hr[counted]).float() / 255
     flows = torch.cat([optical_flow(a[None], b[None]) for a, b in pairwise(original)])
@@ -93,7 +86,7 @@ def main() -> None:
     print("method                PSNR    SSIM     tOF    warp  flicker     fps")
     print(f"{'original':<18} {'':>23} {255 * warping_error(original, flows, BORDER):>7.3f}")
     for name, method in methods.items():
-        sr = torch.cat([rounded(x) for x in method(iter(lr[:, None]))])[counted]
+        sr = torch.cat([as_saved(x) for x in method(iter(lr[:, None]))])[counted]
         grey = luma(sr).float() / 255
         print(
             f"{name:<18} {psnr_y(sr, hr[counted], BORDER).mean():>7.3f} "

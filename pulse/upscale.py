@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -272,30 +272,26 @@ class Upscaler:
         Raises:
             InputError: see `finisher`.
         """
-        exact, resolution = config.search.exact, self.generator.resolution
-        finisher = self.finisher(config)
+        exact, finisher = config.search.exact, self.finisher(config)
         if state.exact is not None or not (exact or finisher):
             return state
         matched = [index for index, status in enumerate(state.status) if status is Status.FOUND]
         images, low = state.images.clone(), state.low.clone()
-        found = images[matched]
+        found, smaller, error = images[matched], images[matched], torch.full_like(state.best, nan)
         if finisher is not None:
-            size = wanted_size(resolution, config.size, finisher.network.scale)
-            images = F.interpolate(images, (size, size), mode="bicubic").clamp(0, 1)
-            larger = finisher.enlarge(found, size)
-            if exact and face.degrade.inverse(resolution, face.low.shape[-1]) is None:
-                larger = held(larger, found)
-            found = larger
-        side, size = images.shape[-1], face.low.shape[-1]
-        error = torch.full_like(state.best, math.nan)
-        if matched:
-            degrade, target = self._operator(face.degrade, side, size), face.low.to(images.device)
-            inverse = face.degrade.inverse(side, size)
-            if exact and inverse is not None:
+            side = wanted_size(images.shape[-1], config.size, finisher.network.scale)
+            images = F.interpolate(images, (side, side), mode="bicubic").clamp(0, 1)
+            found = finisher.enlarge(found, side)
+        sides = images.shape[-1], low.shape[-1]
+        inverse = face.degrade.inverse(*sides) if exact else None
+        if matched and (finisher is not None or inverse is not None):
+            degrade, target = self._operator(face.degrade, *sides), face.low.to(images.device)
+            if inverse is not None:
                 found = back_project(found, target, degrade, inverse)
-            if finisher is not None or inverse is not None:
-                images[matched], low[matched] = found, degrade(found)
-                error[matched] = squared_error(low[matched], target)
+            elif exact:
+                found = held(found, smaller)
+            images[matched], low[matched] = found, degrade(found)
+            error[matched] = squared_error(low[matched], target)
         return replace(state, images=images, low=low, exact=error)
 
     def finisher(self, config: UpscaleConfig) -> Finisher | None:
@@ -309,7 +305,7 @@ class Upscaler:
             return None
         if config.finish not in self._finishers:
             device = self.generator.device
-            dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+            dtype = network_precision("auto", device)
             self._finishers[config.finish] = Finisher.load(config.finish, device, dtype)
         finisher = self._finishers[config.finish]
         wanted_size(self.generator.resolution, config.size, finisher.network.scale)
@@ -395,3 +391,10 @@ def choose_precision(name: Precision, generator: Generator) -> torch.dtype:
     large = generator.resolution >= BFLOAT16_FROM and generator.family == "StyleGAN2"
     fast = large and multiplies_bfloat16(generator.device)
     return torch.bfloat16 if fast else torch.float32
+
+
+def network_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The same of a network that upscales in one pass, whatever its size."""
+    if name != "auto":
+        return PRECISIONS[name]
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32

@@ -104,6 +104,7 @@ def work(
 
         ray_engine.check((inputs, output), device)
         upscaler = load_generator(generator, "cpu", precision)
+        upscaler.finisher(settings.config)  # Before the work, not picture by picture.
         worker = ray_engine.Cluster(
             upscaler,
             generator,
@@ -115,7 +116,9 @@ def work(
             cpus_per_worker=cpus_per_worker,
         )
     else:
-        worker = Local(load_generator(generator, device, precision), at_once)
+        upscaler = load_generator(generator, device, precision)
+        upscaler.finisher(settings.config)
+        worker = Local(upscaler, at_once)
     batch = Batch(items, output, worker, force, break_lock)
     stopped = False
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +20,7 @@ from pulse.cli.progress import Display, display
 from pulse.evaluation import figures, report
 from pulse.evaluation.faces import Choice, Face, read_faces, sampled_faces
 from pulse.evaluation.judge import Judge
-from pulse.evaluation.methods import (
-    FINISHERS,
-    Enlarged,
-    Finished,
-    Method,
-    Network,
-    Search,
-    face_networks,
-    finisher,
-)
+from pulse.evaluation.methods import Enlarged, Method, Network, Search, face_networks
 from pulse.evaluation.opinions import lines_of, opinions
 from pulse.evaluation.store import Store
 from pulse.evaluation.table import rows_of
@@ -36,6 +28,8 @@ from pulse.evaluation.work import Plan, Progress, compare
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
+from pulse.superres.finish import AUTO, chosen
+from pulse.superres.weights import REALESRGAN, identity
 from pulse.upscale import Upscaler
 from stylegan import EMBEDDED
 
@@ -143,7 +137,7 @@ def evaluate(
         Search(name, generator, upscaler.sha256, _preset(settings, name).config, device, precision)
         for name in ("paper", "default")
     ]
-    chosen = chosen_methods(names, searches, store)
+    taken = chosen_methods(names, searches, store)
 
     choice = Choice(count, held_out, align, labels)
     faces = _faces(data, choice, upscaler)
@@ -151,10 +145,10 @@ def evaluate(
     if not entries:
         raise InputError(f"None of the pictures in {data} can be used.")
     for search in searches:
-        if search in chosen:  # Worked out here once, and not by each process.
+        if search in taken:  # Worked out here once, and not by each process.
             low = torch.zeros(3, store.lr_size, store.lr_size)
             upscaler.aids(LRFace(0, low), search.config.search)
-    plan = Plan(store, entries, chosen, workers)
+    plan = Plan(store, entries, taken, workers)
     try:
         with display() as shown:
             for progress in compare(plan):
@@ -233,26 +227,29 @@ def chosen_methods(
         **{name: Network.of(name) for name in face_networks(store.size / store.lr_size)},
         **{search.name: search for search in searches},
     }
-    finished = _finished(searches[-1]) if store.size < FINISHED else None
+    network = chosen(AUTO) if store.size < FINISHED else None
+    if network is not None:
+        finished = _finished(searches[-1], network)
+        # Without being asked for only where it does not take minutes on a CPU.
+        if names is not None or network not in REALESRGAN:
+            known[finished.name] = finished
     if names is None:
-        quick = finished is not None and finished.network.name == FINISHERS[0]
-        return (*known.values(), finished) if quick and finished else tuple(known.values())
-    if finished is not None:
-        known[finished.name] = finished
-    chosen = [known[name] if name in known else Network.of(name) for name in names]
-    folders = [Path(method.name).name for method in chosen]
+        return tuple(known.values())
+    methods = [known[name] if name in known else Network.of(name) for name in names]
+    folders = [Path(method.name).name for method in methods]
     twice = next((name for name in folders if folders.count(name) > 1), None)
-    if twice is not None or not chosen:
+    if twice is not None or not methods:
         raise InputError(
             f"--methods names {twice} twice." if twice else "--methods names none; leave it out."
         )
-    return tuple(chosen)
+    return tuple(methods)
 
 
-def _finished(search: Search) -> Finished | None:
-    """A search whose faces are enlarged, where there is a network for it."""
-    network = finisher()
-    return None if network is None else Finished(search, Network.of(network), FINISHED)
+def _finished(search: Search, network: str) -> Search:
+    """A search whose faces a network makes larger, as `run --size` does."""
+    config = replace(search.config, size=FINISHED, finish=network)
+    both = f"{search.sha256} {identity(network)}"
+    return replace(search, name=f"{search.name}-{FINISHED}", sha256=both, config=config)
 
 
 def _show(shown: Display, progress: Progress) -> None:

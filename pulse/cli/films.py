@@ -47,7 +47,7 @@ class FilmJob:
     Attributes:
         target: a film, or a folder for its pictures.
         network: as the person named it.
-        weights: the network's file.
+        sha256: of the network's weights.
         encoding: None for a folder.
         tracks: of the footage, those that come along.
         notes: what a person should know before, one sentence each.
@@ -56,7 +56,7 @@ class FilmJob:
     footage: Footage
     target: Path
     network: str
-    weights: Path
+    sha256: str
     config: FilmConfig
     encoding: Encoding | None
     tracks: tuple[Track, ...]
@@ -82,7 +82,7 @@ class FilmJob:
         facts = [(path.name, *_fingerprint(path)) for path in (self.footage.path, *files)]
         return {
             "input": hashlib.sha256(repr(facts).encode()).hexdigest(),
-            "network": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
+            "network": self.sha256,
             "config": {name: str(value) for name, value in config.items()},
             "encoding": str(self.encoding),
             "frames": PART_FRAMES,
@@ -134,7 +134,7 @@ def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) 
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError(f"{source} would be overwritten; give another name with -o.")
     name = weights.default(DEFAULTS) if network is None else network
-    file = weights.locate(name)
+    sha256 = weights.identity(name)
     footage = open_footage(source, config.fps, config.tone_map)
     seconds = None if footage.count is None else float(footage.count / footage.rate)
     config = replace(config, cut=config.cut.of(seconds))
@@ -157,7 +157,7 @@ def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) 
         notes += [f"Left out is {track}." for track in lost]
         tracks = tuple(track for track in tracks if track not in lost)
     check_output(target.parent)
-    return FilmJob(footage, target, name, file, config, encoding, tracks, tuple(notes))
+    return FilmJob(footage, target, name, sha256, config, encoding, tracks, tuple(notes))
 
 
 def _in_order(network: FRVSR, tile: Tile) -> Callable[[Batches], Batches]:

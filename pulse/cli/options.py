@@ -83,6 +83,16 @@ TimeLimit = Annotated[
         help="For each face; while it lasts, what does not match begins anew elsewhere.",
     ),
 ]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="Times as wide and high, for instance 2.5. [default: the network's]",
+        show_default=False,
+    ),
+]
+TileSide = Annotated[
+    str, typer.Option(metavar="auto|N", help="Side of the tiles, in pixels of the input.")
+]
 Size = Annotated[
     int | None,
     typer.Option(

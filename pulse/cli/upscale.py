@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import typer
 
 from pulse.cli import options
@@ -19,9 +20,8 @@ from pulse.superres import weights
 from pulse.superres.pictures import PictureConfig, Step, steps
 from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
-from pulse.upscale import PRECISIONS, Precision, choose_device
+from pulse.upscale import Precision, choose_device, network_precision
 from stylegan.memory import keep_freed_memory
-from stylegan.precision import multiplies_bfloat16
 
 PLAIN_EVERY = 10.0
 """Seconds between the lines of progress when nobody watches."""
@@ -53,16 +53,8 @@ def upscale(
         ),
     ] = None,
     share: Annotated[float, typer.Option(help="With --mix: the other's share, 0 to 1.")] = 0.5,
-    scale: Annotated[
-        float | None,
-        typer.Option(
-            help="Times as wide and high, for instance 2.5. [default: the network's]",
-            show_default=False,
-        ),
-    ] = PictureConfig.scale,
-    tile: Annotated[
-        str, typer.Option(metavar="auto|N", help="Side of the tiles, in pixels of the input.")
-    ] = "auto",
+    scale: options.Scale = PictureConfig.scale,
+    tile: options.TileSide = "auto",
     exact: Annotated[
         bool, typer.Option("--exact", help="Make the result downscale to exactly the input.")
     ] = PictureConfig.exact,
@@ -152,11 +144,19 @@ def load_network(name: str, device: str, precision: Precision) -> AnyNetwork:
     """
     keep_freed_memory()
     place = choose_device(device)
-    if precision == "auto":
-        dtype = torch.bfloat16 if multiplies_bfloat16(place) else torch.float32
-    else:
-        dtype = PRECISIONS[precision]
-    return weights.load(name, place, dtype)
+    return weights.load(name, place, network_precision(precision, place))
+
+
+@contextmanager
+def enough_memory(source: Path) -> Iterator[None]:
+    """Says of a picture or film that there is too little memory for it, where that turns out."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(
+            f"There is too little memory to upscale {source}: close other programs, or give a "
+            f"smaller {setting('scale')}."
+        ) from error
 
 
 def _one(
@@ -172,15 +172,9 @@ def _one(
     scale = network.scale if config.scale is None else config.scale
     check_size(photo, scale, job.format)
     step = Step(0, 0, None)
-    try:
-        with display() as shown:
-            for step in steps(network, photo.image, config):
-                _show(shown, job.source.name, step)
-    except MemoryError as error:
-        raise InputError(
-            f"There is too little memory to upscale {job.source}: close other programs, or give a "
-            "smaller --scale."
-        ) from error
+    with enough_memory(job.source), display() as shown:
+        for step in steps(network, photo.image, config):
+            _show(shown, job.source.name, step)
     assert step.image is not None
     data, notes = enhanced(step.image, photo, job.format, wishes["network"])
     if wishes["compare"]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +12,8 @@ import typer
 
 from pulse.cli import options
 from pulse.cli.outputs import say
-from pulse.cli.upscale import load_network, tile_of
-from pulse.imaging.encoding import Codec
+from pulse.cli.upscale import enough_memory, load_network, tile_of
+from pulse.imaging.encoding import Codec, needs_pyav
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres.pictures import PictureConfig
 from pulse.video.config import Cut, FilmConfig, Panels
@@ -37,16 +35,8 @@ def video(
             show_default=False,
         ),
     ] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option(
-            help="Times as wide and high, for instance 2.5. [default: the network's]",
-            show_default=False,
-        ),
-    ] = PictureConfig.scale,
-    tile: Annotated[
-        str, typer.Option(metavar="auto|N", help="Side of the tiles, in pixels of the input.")
-    ] = "auto",
+    scale: options.Scale = PictureConfig.scale,
+    tile: options.TileSide = "auto",
     exact: Annotated[
         bool, typer.Option("--exact", help="Make each frame downscale to exactly the input's.")
     ] = PictureConfig.exact,
@@ -121,16 +111,12 @@ def video(
         drop=drop,
         tone_map=tone_map,
     )
-    try:  # PyAV is an extra.
+    with needs_pyav():
         from pulse.cli.films import job_of, write_film, write_still
-    except ModuleNotFoundError as error:
-        if error.name != "av":
-            raise
-        raise InputError("Films need PyAV: pip install 'pulse-faces[video]' brings it.") from error
     job = job_of(input, output, network, config)
     for note in job.notes:
         say(f"{input}: {note}")
-    with _enough_memory(input):
+    with enough_memory(input):
         if preview is not None:
             record = write_still(job, load_network(job.network, device, precision), preview)
         elif job.made and not force:
@@ -175,14 +161,3 @@ def _rate(text: str | None) -> Fraction | None:
         raise InputError(
             f"{setting('fps')} cannot be {text}; give a number like 25, or 30000/1001."
         ) from None
-
-
-@contextmanager
-def _enough_memory(source: Path) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise InputError(
-            f"There is too little memory to upscale {source}: close other programs, or give a "
-            "smaller --scale."
-        ) from error

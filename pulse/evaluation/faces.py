@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pulse.faces.framing import find_framings
 from pulse.imaging.degrade import Bicubic
-from pulse.imaging.pictures import InputError, decode_picture, setting, to_tensor
+from pulse.imaging.pictures import InputError, as_saved, decode_picture, setting, to_tensor
 from stylegan import Generator
 from stylegan.dataset import DataError, list_pictures
 from stylegan.evaluate import samples
@@ -109,7 +109,7 @@ def sampled_faces(generator: Generator, count: int) -> Iterator[Face]:
 def lowered(pixels: UInt8[Tensor, "3 r r"], lr_size: int) -> Float[Tensor, "3 l l"]:
     """The small picture of an original: bicubic, antialiased, in 8 bits; in [0, 1]."""
     low = Bicubic(pixels.shape[-1], lr_size)(pixels.float() / 255)
-    return (low.clamp(0, 1) * 255).round() / 255
+    return as_saved(low)
 
 
 def read_labels(text: str) -> dict[str, tuple[str, ...]]:

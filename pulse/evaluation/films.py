@@ -24,10 +24,10 @@ from pulse.evaluation.statistics import Value, mean_of
 from pulse.evaluation.store import write
 from pulse.evaluation.table import Column, Row
 from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.encoding import needs_pyav
 from pulse.imaging.metrics import luma, psnr_y, ssim_y
 from pulse.imaging.motion import flow_difference, optical_flow, warping_error
-from pulse.imaging.pictures import InputError, read_picture, setting, to_tensor
-from pulse.superres.networks import FRVSR
+from pulse.imaging.pictures import InputError, as_saved, read_picture, setting, to_tensor
 from pulse.superres.weights import REALESRGAN
 
 FilmMethod: TypeAlias = Enlarged | Network
@@ -81,7 +81,7 @@ class Film:
             )
         hr = torch.stack(taken)[..., : height * scale, : width * scale]
         down = DegradeConfig().oblong(height, width, scale)
-        return cls(hr, (down(hr).clamp(0, 1) * 255).round() / 255, scale)
+        return cls(hr, as_saved(down(hr)), scale)
 
     @property
     def digest(self) -> str:
@@ -129,10 +129,8 @@ def _pictures(path: Path) -> Frames:
         files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
         yield from (to_tensor(read_picture(file).image) for file in files)
         return
-    try:  # PyAV is an extra.
+    with needs_pyav():
         from pulse.imaging.clips import frames
-    except ModuleNotFoundError as error:
-        raise InputError("Films need PyAV: pip install 'pulse-faces[video]' brings it.") from error
     for frame in frames(path):
         white = np.iinfo(frame.pixels.dtype).max
         pixels = torch.from_numpy(frame.pixels.astype(np.float32) / white)
@@ -143,7 +141,7 @@ def _enlarge(film: Film, method: FilmMethod) -> Frames:
     """Frames in [0, 1], in 8 bits, as a film would hold them."""
     if isinstance(method, Enlarged):
         for lr in film.lr:
-            yield _rounded(F.interpolate(lr[None], scale_factor=film.scale, mode=method.name)[0])
+            yield as_saved(F.interpolate(lr[None], scale_factor=film.scale, mode=method.name)[0])
         return
     network = superres.load(method.name)
     if network.scale != film.scale:
@@ -151,16 +149,8 @@ def _enlarge(film: Film, method: FilmMethod) -> Frames:
             f"The network {method.name} enlarges {network.scale} times: give {setting('factor')} "
             f"{network.scale}, or other {setting('methods')}."
         )
-    if isinstance(network, FRVSR):
-        for sr in superres.recurrent(network, (lr[None] for lr in film.lr)):
-            yield _rounded(sr[0])
-        return
-    for lr in film.lr:
-        yield _rounded(superres.upscale_tensor(network, lr[None])[0])
-
-
-def _rounded(frame: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
-    return (frame.clamp(0, 1) * 255).round() / 255
+    for sr in superres.upscale_film(network, (lr[None] for lr in film.lr)):
+        yield as_saved(sr[0])
 
 
 def _between(

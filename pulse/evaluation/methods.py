@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -15,7 +14,7 @@ from torch import Tensor
 from pulse import superres
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_tensor
-from pulse.superres import PictureConfig
+from pulse.superres import PictureConfig, weights
 from pulse.superres.weights import REALESRGAN
 from pulse.upscale import Precision, UpscaleConfig, Upscaler
 from stylegan.memory import keep_freed_memory
@@ -24,8 +23,6 @@ Draw: TypeAlias = Callable[[Float[Tensor, "3 l l"]], Float[Tensor, "n 3 r r"]]
 """A small picture in [0, 1] to pictures of one size in [0, 1], one for each candidate."""
 TRUTH = "truth"
 """What the original is called, which stands in the table beside the methods."""
-FINISHERS = ("srgan-faces-x4", REALESRGAN[0])
-"""Networks that enlarge faces that were found; the first of these that is here does."""
 
 
 class Method(Protocol):
@@ -78,7 +75,7 @@ class Network:
         Raises:
             NetworkError: there is none of that name.
         """
-        return cls(name, hashlib.sha256(superres.locate(name).read_bytes()).hexdigest())
+        return cls(name, weights.identity(name))
 
     def open(self, lr_size: int, size: int) -> Draw:
         network = superres.load(self.name)
@@ -92,11 +89,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Search:
-    """PULSE: a search of a generator's faces, all candidates of it.
+    """PULSE: a search of a generator's faces, all candidates of it, larger if `config` says so.
 
     Attributes:
         generator: name or file.
-        sha256: of the file.
+        sha256: of the file, and of that of a network that makes faces larger.
     """
 
     name: str
@@ -118,39 +115,8 @@ class Search:
         return draw
 
 
-@dataclass(frozen=True)
-class Finished:
-    """Another method whose faces a network enlarges."""
-
-    base: Method
-    network: Network
-    larger: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.base.name}-{self.larger}"
-
-    def open(self, lr_size: int, size: int) -> Draw:
-        first, network = self.base.open(lr_size, size), superres.load(self.network.name)
-        config = PictureConfig(self.larger / size)
-
-        def draw(low: Float[Tensor, "3 l l"]) -> Float[Tensor, "n 3 R R"]:
-            faces = [to_image(face) for face in first(low)]
-            return torch.stack(
-                [to_tensor(superres.upscale(network, face, config)) for face in faces]
-            )
-
-        return draw
-
-
 def face_networks(factor: float) -> list[str]:
     """Shipped networks of faces that enlarge by that factor, and Real-ESRGAN's if it is here."""
     here = superres.names()
     faces = [name for name in here if "-faces-" in name and superres.load(name).scale == factor]
     return faces + [name for name in REALESRGAN[:1] if name in here]
-
-
-def finisher() -> str | None:
-    """The network that enlarges faces that were found, if there is one here."""
-    here = superres.names()
-    return next((name for name in FINISHERS if name in here), None)

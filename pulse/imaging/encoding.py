@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pulse.imaging.pictures import InputError, setting
+
+
+@contextmanager
+def needs_pyav(path: Path | None = None) -> Iterator[None]:
+    """Around the import of what reads or writes films: PyAV is an extra.
+
+    Args:
+        path: what was taken for a film, as it is no picture.
+
+    Raises:
+        InputError: it is not here; the message says how to get it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        what = "Films need" if path is None else f"{path} is no picture, and films need"
+        raise InputError(f"{what} PyAV: pip install 'pulse-faces[video]' brings it.") from error
+
 
 Codec: TypeAlias = Literal["h264", "h265", "vp9", "av1", "ffv1"]
 ENCODERS: dict[Codec, str] = {

@@ -268,6 +268,11 @@ def to_tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
     return pixels.permute(2, 0, 1).float() / 255
 
 
+def as_saved(image: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b c h w"]:
+    """Values in [0, 1] as a file of 8 bits holds them."""
+    return (image.clamp(0, 1) * 255).round() / 255
+
+
 def to_image(tensor: Float[Tensor, "3 h w"]) -> Image.Image:
     """Tensor in [0, 1] to an RGB picture, clamped and rounded to 8 bits."""
     pixels = (tensor.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -2,7 +2,7 @@
 
 from pulse.superres.networks import Network
 from pulse.superres.pictures import PictureConfig, upscale
-from pulse.superres.recurrent import recurrent
+from pulse.superres.recurrent import recurrent, upscale_film
 from pulse.superres.tiles import upscale_tensor
 from pulse.superres.weights import NetworkError, build, load, locate, mixed, names, save
 
@@ -18,5 +18,6 @@ __all__ = [
     "recurrent",
     "save",
     "upscale",
+    "upscale_film",
     "upscale_tensor",
 ]

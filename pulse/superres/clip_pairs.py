@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pulse.imaging.degrade import BD, DegradeConfig
 from pulse.imaging.pictures import InputError, setting
-from pulse.superres.pairs import Pair
+from pulse.superres.pairs import Pair, received
 from pulse.superres.shelf import Shelf
 
 TURN, ZOOM, BEND = 0.02, 0.02, 0.5
@@ -128,9 +128,7 @@ class Clips:
         config, margin = self.config, self._margin
         side = clips.shape[-1] // config.scale
         lr = config.degradation.oblong(side, side, config.scale)(clips)
-        if config.degradation.noise:
-            lr = lr + config.degradation.noise * torch.randn(lr.shape, generator=rng).to(lr.device)
-        lr = (lr.clamp(0, 1) * 255).round() / 255
+        lr = received(lr, config.degradation.noise, rng)
         inner, outer = slice(margin, -margin), slice(margin * config.scale, -margin * config.scale)
         return Pair(lr[..., inner, inner], clips[..., outer, outer])
 

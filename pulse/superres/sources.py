@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
+from pulse.imaging.encoding import needs_pyav
 from pulse.imaging.pictures import InputError, decode_picture, read_picture, setting
 from pulse.superres.pairs import SIZES, PairConfig, Pairs
 from pulse.superres.shelf import Shelf
@@ -126,12 +127,8 @@ class _Collected:
 
 def _read_film(path: Path, config: PairConfig, collected: _Collected) -> None:
     """Its frames, of which those of the last seconds are held out."""
-    try:  # PyAV is an extra.
+    with needs_pyav(path):
         from pulse.imaging.clips import frames, span
-    except ImportError as error:
-        raise InputError(
-            f"{path} is no picture, and reading films needs: pip install 'pulse-faces[video]'."
-        ) from error
     first, last = span(path)
     first_test = last - config.test_seconds
     if not first <= first_test < last:

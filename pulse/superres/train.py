@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse.imaging.metrics import psnr_y
+from pulse.imaging.pictures import as_saved
 from pulse.superres.networks import FRVSR
 from pulse.superres.networks.parts import bicubic
 from pulse.superres.pairs import Pairs, Source
@@ -140,7 +141,7 @@ def measure(network: AnyNetwork, pairs: Source) -> Measured:
     for pair in pairs.held_out():
         sr = _drawn(network, pair.lr.to(device)).cpu()
         lr, hr = (x.flatten(0, -4) for x in pair)
-        sr, large = _bytes(sr), _bytes(bicubic(lr, scale))
+        sr, large = as_saved(sr), as_saved(bicubic(lr, scale))
         ours.append(psnr_y(sr, hr, scale))
         simple.append(psnr_y(large, hr, scale))
         if len(rows) < SHEET_ROWS:  # Of clips the last frame.
@@ -157,11 +158,6 @@ def _drawn(network: AnyNetwork, lr: Float[Tensor, "b *t 3 h w"]) -> Float[Tensor
 
 def _figures(measured: Measured) -> dict[str, float]:
     return {"psnr_y": measured.psnr_y, "bicubic": measured.bicubic}
-
-
-def _bytes(x: Tensor) -> Tensor:
-    """As a file would have it."""
-    return (x.clamp(0, 1) * 255).round() / 255
 
 
 def _middle(x: Float[Tensor, "b 3 h w"], side: int) -> Float[Tensor, "b 3 s s"]:

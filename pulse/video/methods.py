@@ -14,6 +14,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from pulse.imaging.pictures import as_saved
 from pulse.superres.networks import Network
 from pulse.superres.pictures import PictureConfig, enlarged_size, settled, upscale_colours
 
@@ -125,9 +126,8 @@ def compare(method: Method, scale: float) -> Method:
                 low_height, low_width = low_size(_size(frame))
                 height, width = method.size((low_height, low_width))
                 cropped = frame[:, :height, :width]
-                low = _bicubic(cropped, (low_height, low_width))
                 # As a small film would hold it.
-                low = (low * 255).round() / 255
+                low = as_saved(_bicubic(cropped, (low_height, low_width)))
                 seen.append((cropped, low))
                 yield low
 
