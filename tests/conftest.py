@@ -10,6 +10,7 @@ from pulse.search import SearchConfig
 from pulse.upscale import Upscaler
 from stylegan import Generator
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+from tests.browser import browser as browser
 
 # Tests run in several processes (pyproject.toml), so each of them, and each command that it starts,
 # computes in one thread; more would wait for each other.

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,14 +21,10 @@ from PIL import Image
 from pulse.imaging.pictures import to_tensor
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+from tests.browser import PATIENCE, SHOTS
 
 ROOT = Path(__file__).parents[1]
 FACE, TWO = ROOT / "examples" / "face.png", ROOT / "examples" / "two.jpg"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-# CI keeps them; elsewhere they are where nothing tracks them.
-SHOTS = Path(os.environ.get("PULSE_SCREENSHOTS", ROOT / "results" / "screenshots"))
-PATIENCE = 60  # Seconds, for machines that are busy.
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +60,6 @@ def server(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         process.wait(PATIENCE)
     assert "A fault of the page" not in log.read_text()
     assert list(folder.glob("pulse-*")) == []  # Nothing that was given or made is left.
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium is here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The page on which people rate pictures, in a real browser."""
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.browser import PATIENCE, SHOTS
+
 ROOT = Path(__file__).parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SHOTS = Path(os.environ.get("PULSE_SCREENSHOTS", ROOT / "results" / "screenshots"))
-PATIENCE = 60  # Seconds, for machines that are busy.
 METHODS = ("truth", "bicubic")
 
 
@@ -65,19 +61,6 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     finally:
         process.kill()
         process.wait(PATIENCE)
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium is here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 def colour(page: Any) -> tuple[int, int]:

@@ -187,9 +187,10 @@ def _faces(data: Path | None, choice: Choice, upscaler: Upscaler) -> Iterator[Fa
 def _rate(output: Path, host: str, port: int) -> None:
     """Serve the page until it is ended, then print what was said."""
     # Here, since it takes seconds that the table need not spend.
-    from pulse.web.rate import serve
+    from pulse.web.rate import site_of
+    from pulse.web.server import Address, serve
 
-    serve(output, host, port)
+    serve(site_of(output), Address(host, port), "Rate the pictures at")
     said = opinions(output)
     print("\n".join(lines_of(said)) if said else "Nothing was rated.")
 

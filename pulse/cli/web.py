@@ -84,6 +84,8 @@ def web(
     with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as folder:
         studio = Studio(Path(folder), limits, generator, device=device, precision=precision)
         # Here, since it takes seconds that other commands need not spend.
+        from pulse.web.page import site_of
         from pulse.web.server import Address, serve
 
-        serve(studio, Address(host, port, root_path, (user, password) if auth else None))
+        address = Address(host, port, root_path, (user, password) if auth else None)
+        serve(site_of(studio), address, "PULSE is at", studio.sweep)

@@ -26,6 +26,7 @@ from stylegan.marks import COMPOSITE
 THUMBNAIL = 256
 """Side in pixels of the candidates in the gallery, at most."""
 LARGE = 1024
+CHOICE = 128  # Pixels, at most, of a picture to choose.
 _FACTS = {"Description": NOTICE, "Synthetic": "yes"}
 
 
@@ -133,7 +134,9 @@ def gallery(state: State, tolerance: float, over: bool = False) -> str:
 
 
 def choices(pictures: Sequence[tuple[Image.Image, str]], chosen: int | None, name: str) -> str:
-    """Pictures to choose from, each with its caption."""
+    """Pictures to choose from, which are shrunk, each with its caption."""
+    for image, _ in pictures:
+        image.thumbnail((CHOICE, CHOICE))
     shown = [(_plain(image), caption) for image, caption in pictures]
     return str(_parts().choices(shown, chosen, name))
 

@@ -15,7 +15,6 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
-from PIL import Image
 
 from pulse.imaging.pictures import read_picture
 from pulse.search import PRESETS, SearchConfig
@@ -26,6 +25,7 @@ from pulse.web.controls import describe, sentence
 from pulse.web.controls import order as read_order
 from pulse.web.controls import wish as read_wish
 from pulse.web.scripts import CHOOSE, SCROLL, SLIDE
+from pulse.web.server import Site
 from pulse.web.studio import Studio, archive, candidate_file
 from pulse.web.updates import Done, Searching
 
@@ -33,6 +33,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = "This result is not kept any more; please search again."
 Updates = dict[Any, Any]
 """Part of the page -> what becomes of it."""
+
+
+def site_of(studio: Studio) -> Site:
+    """The page of a studio."""
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder)  # Uploads are swept up with the rest.
+    blocks = Page(studio).blocks
+    return Site(blocks, html.style(), ("api", "settings"), EXAMPLES, studio.limits.upload)
 
 
 class Page:
@@ -80,7 +87,7 @@ class Page:
         self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")
         self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
         if self.examples:
-            cards = [(_thumbnail(read_picture(path).image), path.stem) for path in self.examples]
+            cards = [(read_picture(path).image, path.stem) for path in self.examples]
             self.tried = gr.HTML(
                 "<h3>Or try one of these</h3>" + html.choices(cards, None, "Examples"),
                 js_on_load=CHOOSE,
@@ -232,7 +239,7 @@ class Page:
             image = self.studio.read(Path(picture)).image
         except Exception as error:
             return {**nothing, self.problem: html.message(sentence(error))}
-        cuts = [(_thumbnail(framing.cut(image)), f"{framing.index + 1}") for framing in framings]
+        cuts = [(framing.cut(image), f"{framing.index + 1}") for framing in framings]
         title = f"<h3>{len(cuts)} faces were found. Which one?</h3>"
         return {**nothing, self.faces: title + html.choices(cuts, 0, "The faces of the picture")}
 
@@ -389,8 +396,3 @@ class Page:
     def leave(self, request: gr.Request) -> None:
         """The visitor closed the page."""
         self.studio.leave(str(request.session_hash))
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    image.thumbnail((128, 128))
-    return image

@@ -6,11 +6,8 @@ So PULSE was judged (Menon et al. 2020, section 5.1): mean opinion scores from 1
 from __future__ import annotations
 
 import base64
-import os
 import random
 import secrets
-import signal
-import time
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -18,8 +15,7 @@ from pathlib import Path
 import gradio as gr
 
 from pulse.evaluation.opinions import BEST, WORST, Shown, keep, lines_of, opinions, to_rate
-from pulse.imaging.pictures import InputError, setting
-from pulse.web.server import theme
+from pulse.web.server import Site
 
 WORDS = ("clearly made up", "poor", "fair", "good", "like a real photo")
 # A click on a button, or a key; each picture is rated once, however quick the fingers are.
@@ -72,7 +68,7 @@ class Visit:
     number: int = 0
 
 
-def page_of(folder: Path) -> gr.Blocks:
+def site_of(folder: Path) -> Site:
     """The page for a comparison in a folder.
 
     Raises:
@@ -97,7 +93,7 @@ def page_of(folder: Path) -> gr.Blocks:
         card = gr.HTML(js_on_load=RATE, elem_id="rate")
         page.load(begin, None, [visit, card], api_visibility="private", show_progress="hidden")
         card.select(rated, visit, [visit, card], api_visibility="private", show_progress="hidden")
-    return page
+    return Site(page, CSS)
 
 
 def _html(folder: Path, visit: Visit) -> str:
@@ -120,46 +116,3 @@ def _html(folder: Path, visit: Visit) -> str:
         f"<p><img alt='the picture to rate' src='data:image/png;base64,{data}'></p>"
         f"<div class='scores'>{buttons}</div></div>"
     )
-
-
-def serve(folder: Path, host: str, port: int) -> None:
-    """Show the page until Ctrl-C.
-
-    Args:
-        port: 0 takes a free one.
-
-    Raises:
-        InputError: there is no comparison in the folder, or the address cannot be used.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    page = page_of(folder)
-    for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
-        os.environ.pop(name, None)  # They were read already.
-    try:
-        _, url, _ = page.launch(
-            server_name=host,
-            server_port=port or None,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            footer_links=[],
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            theme=theme(),
-            css=CSS,
-        )
-    except OSError as error:
-        raise InputError(
-            f"The page cannot be served at {host}, port {port}; perhaps another program is there: "
-            f"give another {setting('port')}."
-        ) from error
-    print(f"Rate the pictures at {url} (Ctrl-C ends it).", flush=True)
-    try:
-        while True:
-            time.sleep(60)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        page.close(verbose=False)

@@ -1,21 +1,21 @@
-"""The page at an address, until it is ended."""
+"""Pages at an address, until they are ended."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import gradio as gr
 from gradio.themes import Base, Default
 from starlette.middleware import Middleware
 
 from pulse.imaging.pictures import InputError, setting
-from pulse.web import html
 from pulse.web.guard import Guard
-from pulse.web.page import EXAMPLES, Page
-from pulse.web.studio import Studio
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Address:
     auth: tuple[str, str] | None = None
 
 
-def theme() -> Base:
+def _theme() -> Base:
     """Gradio's own without fonts from elsewhere."""
     system = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
     return Default(
@@ -43,11 +43,28 @@ def theme() -> Base:
     )  # fmt: skip
 
 
-def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
-    """Serve the page in threads of this process.
+@dataclass(frozen=True)
+class Site:
+    """A page, and what belongs to it.
+
+    Attributes:
+        footer: which of Gradio's own entries stand at the bottom.
+        files: folder that pictures of the page itself come from.
+        upload: bytes of a file that is sent to it, at most; None is whatever comes.
+    """
+
+    page: gr.Blocks
+    css: str
+    footer: tuple[Literal["api", "settings"], ...] = ()
+    files: Path | None = None
+    upload: int | None = None
+
+
+def launch(site: Site, address: Address) -> str:
+    """Serve a page in threads of this process, until it is closed.
 
     Returns:
-        The page, whose `close()` ends it, and its address.
+        Where it is.
 
     Raises:
         InputError: the address cannot be used.
@@ -55,11 +72,9 @@ def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
     # These were read already; Gradio would take them where a free port was asked for.
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"):
         os.environ.pop(name, None)
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder)  # Uploads are swept up with the rest.
-    page = Page(studio).blocks
     guard = Middleware(Guard, login=address.auth is not None, root=address.root_path)
     try:
-        _, url, _ = page.launch(
+        _, url, _ = site.page.launch(
             server_name=address.host,
             server_port=address.port or None,
             auth=address.auth,
@@ -68,15 +83,15 @@ def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
             quiet=True,
             show_error=True,
             prevent_thread_lock=True,
-            max_file_size=studio.limits.upload,
-            allowed_paths=[str(EXAMPLES)],
-            footer_links=["api", "settings"],
+            max_file_size=site.upload,
+            allowed_paths=[] if site.files is None else [str(site.files)],
+            footer_links=[*site.footer],
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
             enable_monitoring=False,
-            theme=theme(),
-            css=html.style(),
+            theme=_theme(),
+            css=site.css,
             app_kwargs={"middleware": [guard]},
         )
     except OSError as error:
@@ -84,24 +99,31 @@ def launch(studio: Studio, address: Address) -> tuple[gr.Blocks, str]:
             f"The page cannot be served at {address.host}, port {address.port}; perhaps another "
             f"program is there: give another {setting('port')} or {setting('host')}."
         ) from error
-    return page, url
+    return url
 
 
-def serve(studio: Studio, address: Address) -> None:
-    """Serve the page until Ctrl-C, and keep what visitors leave behind swept up.
+def serve(
+    site: Site, address: Address, words: str, sweep: Callable[[], None] | None = None
+) -> None:
+    """Serve a page until Ctrl-C.
+
+    Args:
+        words: what is said once it is up, before its address.
+        sweep: what is done every minute.
 
     Raises:
         InputError: the address cannot be used.
     """
     # Being told to end is as good as Ctrl-C: either way the temporary files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    page, url = launch(studio, address)
-    print(f"PULSE is at {url} (Ctrl-C ends it).", flush=True)
+    url = launch(site, address)
+    print(f"{words} {url} (Ctrl-C ends it).", flush=True)
     try:
         while True:
             time.sleep(60)
-            studio.sweep()
+            if sweep is not None:
+                sweep()
     except KeyboardInterrupt:
         pass
     finally:
-        page.close(verbose=False)
+        site.page.close(verbose=False)

@@ -17,6 +17,7 @@ from pulse.superres.networks import SRResNetConfig
 from stylegan import Generator
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
+from tests.command import Done, pulse
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 240
@@ -30,16 +31,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
-def evaluate(*arguments: str | float | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment(),
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+def evaluate(*arguments: str | float | Path, cwd: Path) -> Done:
+    return pulse("evaluate", *arguments, cwd=cwd)
 
 
 @pytest.fixture
