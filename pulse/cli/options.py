@@ -105,7 +105,7 @@ Finish = Annotated[
     str,
     typer.Option(
         metavar="auto|off|NAME|FILE",
-        help="The network of --size; auto: Real-ESRGAN's if it is installed, else ours.",
+        help="The network of --size; auto: Real-ESRGAN's if it is installed, else a shipped one.",
     ),
 ]
 FileFormat = Annotated[Format, typer.Option(help="File format of the candidates.")]
