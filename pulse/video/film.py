@@ -82,9 +82,9 @@ def make(
             written; what was made stays.
         MemoryError: there is too little for even a small tile.
     """
-    reading = _Reading(footage, cut)
+    reading = Reading(footage, cut)
     frames = iter(reading)
-    total = _total(footage, cut)
+    total = frames_in(footage, cut)
     before: deque[Frame] = deque(maxlen=method.lead)
     clock, number, done = _Clock(), 0, 0
     while (first := next(frames, None)) is not None:
@@ -95,7 +95,7 @@ def make(
                 done += 1
             yield Progress(done, total, 0)
         else:
-            made = _made(method, own, before, footage)
+            made = _made(method, own, before, footage, begin=done)
             with _saying(sink):
                 for _ in sink.write(number, made):
                     done += 1
@@ -120,7 +120,7 @@ def still(footage: Footage, method: Method, number: int) -> Pixels:
     wanted = islice(reading, number - count)
     seen: deque[Frame] = deque(maxlen=method.lead)
     last = None
-    for last in _made(method, wanted, seen, footage):  # noqa: B007
+    for last in _made(method, wanted, seen, footage, begin=number - 1):  # noqa: B007
         count += 1
     if last is None or count < number:
         raise InputError(f"{footage.path} has no frame {number} but only {count}.")
@@ -128,28 +128,31 @@ def still(footage: Footage, method: Method, number: int) -> Pixels:
 
 
 def _made(
-    method: Method, own: Iterator[Frame], before: deque[Frame], footage: Footage
+    method: Method, own: Iterator[Frame], before: deque[Frame], footage: Footage, *, begin: int
 ) -> Iterator[Frame]:
-    """A part's frames, made by the method; those before it are shown to it first."""
+    """A part's frames, from that number on, made by the method.
+
+    Those before it are shown to it first.
+    """
     lead = tuple(before)
     waiting: deque[Frame] = deque()
 
     def given() -> Frames:
         for frame in lead:
-            yield _tensor(frame.pixels)
+            yield as_tensor(frame.pixels)
         for frame in own:
             before.append(frame)
             waiting.append(frame)
-            yield _tensor(frame.pixels)
+            yield as_tensor(frame.pixels)
 
-    for result in islice(method.apply(given()), len(lead), None):
+    for result in islice(method.apply(given(), begin), len(lead), None):
         frame = waiting.popleft()
         if footage.grey:
             result = result.mean(0, keepdim=True).expand(3, -1, -1)
         yield Frame(frame.seconds, _pixels(result, footage.depth > 8), frame.pts)
 
 
-def _tensor(pixels: Pixels) -> Float[Tensor, "3 h w"]:
+def as_tensor(pixels: Pixels) -> Float[Tensor, "3 h w"]:
     white = 65535 if pixels.dtype == np.uint16 else 255
     return torch.from_numpy(pixels.astype(np.float32) / white).permute(2, 0, 1)
 
@@ -159,7 +162,7 @@ def _pixels(frame: Float[Tensor, "3 h w"], deep: bool) -> Pixels:
     return values.numpy().astype(np.uint16 if deep else np.uint8)
 
 
-class _Reading:
+class Reading:
     """The frames of footage, which end where damage ends them.
 
     Attributes:
@@ -206,7 +209,8 @@ def _saying(sink: Sink) -> Iterator[None]:
         ) from error
 
 
-def _total(footage: Footage, cut: Cut) -> int | None:
+def frames_in(footage: Footage, cut: Cut) -> int | None:
+    """How many frames the cut will have, as far as the film says."""
     if footage.count is None:
         return None
     seconds = float(footage.count / footage.rate)
