@@ -18,7 +18,7 @@ from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.photos import ENHANCED
 from pulse.cli.progress import Display, display
 from pulse.cli.upscale import PLAIN_EVERY
-from pulse.faces.follow import Track
+from pulse.faces.follow import Track as FaceTrack
 from pulse.imaging.clips import Clip, Track
 from pulse.imaging.colours import eight_bits
 from pulse.imaging.encoding import HOLD, Encoding
@@ -31,9 +31,17 @@ from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
 from pulse.upscale import Upscaler
 from pulse.video.config import Cut, FilmConfig
-from pulse.video.film import PART_FRAMES, Progress, make, shape_of, still
+from pulse.video.film import PART_FRAMES, Progress, make, shape_of, size_of, still
 from pulse.video.footage import Footage, open_footage
-from pulse.video.imaginary import Faces, followed, matches, read_tracks, summary, write_tracks
+from pulse.video.imaginary import (
+    Faces,
+    Following,
+    followed,
+    matches,
+    read_tracks,
+    summary,
+    write_tracks,
+)
 from pulse.video.methods import Batches, Method, compare, per_frame, recurrent, side_by_side
 from pulse.video.parts import FilmSink, PictureSink, Sink, parts_of, work_folder
 from stylegan.marks import xmp
@@ -270,7 +278,7 @@ def write_film(
     """
     began = time.monotonic()
     method = job.method(network)
-    size = method.size((job.footage.height, job.footage.width))
+    size = size_of(job.footage, method)
     if job.encoding is not None:
         shape = shape_of(job.footage, method, job.encoding)
         if (shape.height, shape.width) != size:
@@ -300,7 +308,7 @@ def write_film(
     }
 
 
-def _tracks(job: FilmJob, folder: Path, shown: Display) -> tuple[Track, ...]:
+def _tracks(job: FilmJob, folder: Path, shown: Display) -> tuple[FaceTrack, ...]:
     """The film's faces, looked for once."""
     known = folder / "faces.safetensors"
     if known.is_file():
@@ -310,14 +318,14 @@ def _tracks(job: FilmJob, folder: Path, shown: Display) -> tuple[Track, ...]:
     return tracks
 
 
-def _followed(job: FilmJob, cut: Cut, shown: Display) -> tuple[Track, ...]:
-    tracks: tuple[Track, ...] = ()
-    for number, total, tracks in followed(job.footage, cut):
-        words = f"{number}/{total or '?'} frames looked at"
-        shown.bar("faces", number, total, words)
+def _followed(job: FilmJob, cut: Cut, shown: Display) -> tuple[FaceTrack, ...]:
+    at = Following(0, None)
+    for at in followed(job.footage, cut):
+        words = f"{at.done}/{at.total or '?'} frames looked at"
+        shown.bar("faces", at.done, at.total, words)
         if shown.due(PLAIN_EVERY):
             shown.line(words)
-    return tracks
+    return at.tracks
 
 
 def _report(job: FilmJob, folder: Path, count: int) -> dict[str, Any]:

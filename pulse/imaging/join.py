@@ -118,7 +118,7 @@ def join(parts: Sequence[Path], target: Path, shape: Shape, companions: Companio
 
 
 def _append_xmp(path: Path, xmp: str) -> None:
-    """Put a packet at the end of an MP4, in the box that the XMP specification (part 3) gives it."""
+    """Put a packet at an MP4's end, in the box that the XMP specification (part 3) gives it."""
     data = _XMP_BOX.bytes + xmp.encode()
     with path.open("ab") as file:
         file.write((8 + len(data)).to_bytes(4) + b"uuid" + data)

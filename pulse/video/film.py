@@ -16,9 +16,10 @@ from torch import Tensor
 
 from pulse.imaging.clips import DamagedError, Frame
 from pulse.imaging.colours import Pixels
+from pulse.imaging.decode import MOST_PIXELS
 from pulse.imaging.encode import Shape
 from pulse.imaging.encoding import Encoding
-from pulse.imaging.pictures import InputError
+from pulse.imaging.pictures import InputError, setting
 from pulse.video.config import Cut
 from pulse.video.footage import Footage
 from pulse.video.methods import Frames, Method
@@ -53,8 +54,12 @@ class Progress(NamedTuple):
 
 
 def shape_of(footage: Footage, method: Method, encoding: Encoding) -> Shape:
-    """What the frames of a result have in common."""
-    height, width = method.size((footage.height, footage.width))
+    """What the frames of a result have in common.
+
+    Raises:
+        InputError: they would be too large.
+    """
+    height, width = size_of(footage, method)
     shape = Shape(
         width=width,
         height=height,
@@ -66,6 +71,21 @@ def shape_of(footage: Footage, method: Method, encoding: Encoding) -> Shape:
         encoding=encoding,
     )
     return shape.even()
+
+
+def size_of(footage: Footage, method: Method) -> tuple[int, int]:
+    """Height and width of a result's frames.
+
+    Raises:
+        InputError: they would be too large.
+    """
+    height, width = method.size((footage.height, footage.width))
+    if height * width > MOST_PIXELS:
+        raise InputError(
+            f"Frames of {width}x{height} pixels are too large; at most {MOST_PIXELS / 1e6:.3g} "
+            f"megapixels can be made: give a smaller {setting('scale')}."
+        )
+    return height, width
 
 
 def make(

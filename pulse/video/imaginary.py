@@ -28,6 +28,7 @@ from pulse.faces.prepare import LR_SIZE, LRFace, cut_out
 from pulse.imaging.colours import eight_bits
 from pulse.imaging.pictures import InputError, setting, to_image, to_tensor
 from pulse.search import SearchConfig, Start, State, Status
+from pulse.search.descent import usual_batch
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.video.config import Cut, FaceConfig
 from pulse.video.film import Reading, frames_in
@@ -118,6 +119,7 @@ class Faces:
         self.upscaler, self.tracks, self.config, self.folder = upscaler, tracks, config, folder
         self._sizes = [min(LR_SIZE, size_of(track)) for track in tracks]
         search = SearchConfig()
+        self._batch = min(config.candidates, usual_batch(upscaler.generator))
         self._first = UpscaleConfig(config.candidates, config.seed, search=search)
         self._free = replace(self._first, candidates=1)
         self._held = replace(self._free, search=replace(search, hold=config.hold))
@@ -171,7 +173,7 @@ class Faces:
     def _searched(self, low: LRFace, start: Start | None) -> tuple[State, Start]:
         """The nearest candidate, and where the next frame's search begins."""
         if start is None:
-            (state,) = deque(self.upscaler.search(low, self._first), maxlen=1)
+            (state,) = deque(self.upscaler.search(low, self._first, self._batch), maxlen=1)
             nearest = int(state.best.argmin())
             state = _only(state, nearest)
         else:
@@ -231,6 +233,7 @@ def summary(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any
     for index in sorted({entry["face"] for entry in entries}):
         own = [entry for entry in entries if entry["face"] == index]
         drawn = [entry["frame"] for entry in own]
+        lost = sorted({*range(drawn[0], drawn[-1])} - {*drawn})
         faces.append(
             {
                 "face": index,
@@ -238,7 +241,7 @@ def summary(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any
                 "found": sum(entry["status"] == Status.FOUND for entry in own),
                 "first": drawn[0],
                 "last": drawn[-1],
-                "lost": [n for n in range(drawn[0], drawn[-1]) if n not in set(drawn)],
+                "lost": lost,
                 "share": round(len(own) / max(1, count), 4),
             }
         )
