@@ -134,7 +134,7 @@ class Faces:
             for large in background.apply(kept(frames, seen), begin):
                 small = seen.popleft()
                 if number >= begin:
-                    large = self._drawn(number, small, large, carried, entries)
+                    large = self.drawn(number, small, large, carried, entries)
                     if self.config.label:
                         label = label if label is not None else _label(large.shape[-2])
                         large = _labelled(large, label)
@@ -144,7 +144,7 @@ class Faces:
 
         return Method(apply, background.size, background.lead)
 
-    def _drawn(
+    def drawn(
         self,
         number: int,
         small: Float[Tensor, "3 h w"],
@@ -152,7 +152,14 @@ class Faces:
         carried: dict[int, Start],
         entries: list[dict[str, Any]],
     ) -> Float[Tensor, "3 p q"]:
-        """The frame with all faces that show in it drawn; what is carried on is renewed."""
+        """The frame with all faces that show in it drawn.
+
+        Args:
+            number: of the frame, the film's first being 0.
+            small, large: it, and what the background makes of it.
+            carried: by face where its search begins, which is renewed.
+            entries: what is told of each face, to which is added.
+        """
         image: Image.Image | None = None
         for index, track in enumerate(self.tracks):
             face = track.at(number)
