@@ -212,7 +212,9 @@ def _described(container: InputContainer, path: Path, tone_map: bool) -> Clip:
     stream = video_of(container, path)
     first = list(islice(lenient(container, stream), _LOOKED_AT))
     if not first:
-        raise InputError(f"{path} has no pictures that can be decoded; it is damaged.")
+        raise InputError(
+            f"{path} has no pictures that can be decoded; it is damaged, or they are too large."
+        )
     frame, notes = first[0], []
     colours = colours_of(frame)
     if colours.hdr and not tone_map:

@@ -556,11 +556,15 @@ def test_films_that_are_too_large(folder: Path) -> None:
     film = make_film(folder / "in.mkv", Kind((320, 304), (0,), base, "ffv1", sounds=0))
     assert video(film, "-o", "out.mkv", "--scale", "40").returncode == 2
     data = film.read_bytes()
-    for element, side in ((b"\xb0", 320), (b"\xba", 304)):
-        old = element + b"\x82" + side.to_bytes(2)
-        assert data.count(old) == 1
-        data = data.replace(old, element + b"\x82" + (30_000).to_bytes(2))
-    film.write_bytes(data)
-    done = video(film, "-o", "out.mkv")
-    assert done.returncode == 2
-    assert "has frames of 30000x30000 pixels; at most 64 megapixels" in done.stderr
+    # libav does not even take the larger one for a size.
+    for length, said in ((10_000, "has frames of 10000x10000 pixels"), (30_000, "too large")):
+        patched = data
+        for element, side in ((b"\xb0", 320), (b"\xba", 304)):
+            old = element + b"\x82" + side.to_bytes(2)
+            assert patched.count(old) == 1
+            patched = patched.replace(old, element + b"\x82" + length.to_bytes(2))
+        film.write_bytes(patched)
+        done = video(film, "-o", "out.mkv")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("pulse: ") == 1
