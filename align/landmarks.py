@@ -29,6 +29,10 @@ whose box is 40 pixels wide, with two 20, with three 10. The box is about half o
 """
 CNN_PIXELS = 250_000
 """What the CNN searches, doubled once: it takes about five seconds for that on one core."""
+FRAME_SIDE, FRAME_TIMES = 256, 8
+"""The shorter side to which a small frame of a film is enlarged, but at most so many times."""
+FRAME_PIXELS = 600_000
+"""What is searched of a frame at once; a larger one is shrunk to it."""
 TURNED_PIXELS = 120_000
 """What is searched turned, doubled once; a smaller photo is enlarged up to four times."""
 TURNED_SIDE = 1000
@@ -91,6 +95,26 @@ def find_faces(photo: Image.Image, detector: Detector = "frontal") -> list[Face]
         _add(found, _cnn_faces(image))
     if not found:
         _add(found, sorted(_turned_faces(image), key=lambda face: -face.score))
+    return sorted(found, key=lambda face: -face.width)
+
+
+def find_upright(frame: Image.Image) -> list[Face]:
+    """The upright faces of a film's frame, largest box first, in a fraction of the time.
+
+    Smaller faces are looked for only where there is no larger one. Landmarks of small frames are
+    taken on them enlarged: faces are found whose FFHQ frame is 16 pixels wide.
+    """
+    image = upright(frame)
+    most = min(FRAME_TIMES, max(1.0, FRAME_SIDE / min(image.size)))
+    searched, factor = _bounded(image, FRAME_PIXELS, most)
+    pixels, found = np.asarray(searched), list[Face]()
+    for doublings in (1, 2):
+        boxes, scores, _ = _frontal().run(pixels, doublings, MIN_SCORE)
+        for box, score in zip(boxes, scores, strict=True):
+            points = (_landmarks(pixels, _corners(box, 1)) + 0.5) / factor - 0.5
+            _add(found, [Face(points, _corners(box, factor), score)])
+        if found:
+            break
     return sorted(found, key=lambda face: -face.width)
 
 

@@ -23,6 +23,7 @@ from pulse.search import (
     Job,
     Level,
     SearchConfig,
+    Start,
     State,
     Status,
     follows_schedule,
@@ -175,27 +176,26 @@ class Upscaler:
         return cls.open(stylegan.locate(name), Path(name).name, chosen, precision)
 
     def search(
-        self, face: LRFace, config: UpscaleConfig, batch: int | None = None
+        self,
+        face: LRFace,
+        config: UpscaleConfig,
+        batch: int | None = None,
+        start: Start | None = None,
     ) -> Iterator[State]:
         """Search for candidates; the last state is the answer, `finished`.
 
         Args:
             batch: candidates drawn at once, as in `pulse.search.search`.
+            start: where they begin; None draws that from the seeds of `config`.
         """
         low, how = face.low, config.search.with_noise(face.degrade.noise)
         degrade = self._operator(face.degrade, self.generator.resolution, low.shape[-1])
         aids = self.aids(face, how)
         state: State | None = None
         for state in search(
-            self.generator,
-            low,
-            config.seeds,
-            degrade,
-            config=how,
-            prior=self.prior,
-            batch=batch,
-            aids=aids,
-        ):
+            self.generator, low, config.seeds if start is None else start, degrade,
+            config=how, prior=self.prior, batch=batch, aids=aids,
+        ):  # fmt: skip
             yield state
         assert state is not None
         if how.exact or config.finishes:

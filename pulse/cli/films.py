@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,23 +18,39 @@ from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.photos import ENHANCED
 from pulse.cli.progress import Display, display
 from pulse.cli.upscale import PLAIN_EVERY
+from pulse.faces.follow import Track as FaceTrack
 from pulse.imaging.clips import Clip, Track
 from pulse.imaging.colours import eight_bits
 from pulse.imaging.encoding import HOLD, Encoding
 from pulse.imaging.join import Companions, unholdable
 from pulse.imaging.pictures import InputError, setting
-from pulse.results import COMPOSITE, TOOL, encode
+from pulse.results import COMPOSITE, PASTED, TOOL, encode
 from pulse.superres import weights
 from pulse.superres.networks import FRVSR
 from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
-from pulse.video.config import FilmConfig
-from pulse.video.film import PART_FRAMES, Progress, make, shape_of, still
+from pulse.upscale import Upscaler
+from pulse.video.config import Cut, FilmConfig
+from pulse.video.film import PART_FRAMES, Progress, make, shape_of, size_of, still
 from pulse.video.footage import Footage, open_footage
+from pulse.video.imaginary import (
+    Faces,
+    Following,
+    followed,
+    matches,
+    read_tracks,
+    summary,
+    write_tracks,
+)
 from pulse.video.methods import Batches, Method, compare, per_frame, recurrent, side_by_side
 from pulse.video.parts import FilmSink, PictureSink, Sink, parts_of, work_folder
+from stylegan.marks import xmp
 
 ENHANCED_FILM = ENHANCED.replace("picture", "film")
+IMAGINARY = (
+    "Faces in this film are imaginary: a generative network drew them to match small versions of "
+    "those that were there."
+)
 DEFAULTS = ("frvsr-x4", "compact-x4", "realesr-animevideov3-x4", "srresnet-x4")
 """What films are upscaled with where nothing is said: the first of these that is here."""
 _ASPECT_LOST = ("vp9", "av1", "ffv1")
@@ -74,7 +91,20 @@ class FilmJob:
             return False
         return any(self.target.iterdir()) if self.target.is_dir() else self.target.exists()
 
-    def identity(self) -> dict[str, Any]:
+    @property
+    def report(self) -> Path:
+        """The file that says of each face in each frame how well it matches."""
+        return self.target.with_name(f"{self.target.name}.json")
+
+    @property
+    def words(self) -> str:
+        """What the film says of itself."""
+        if self.config.faces is None:
+            return f"{ENHANCED_FILM} {TOOL}; Network: {self.network}"
+        generator = f"Generator: {self.config.faces.generator}"
+        return f"{IMAGINARY} {ENHANCED_FILM} {TOOL}; {generator}; Network: {self.network}"
+
+    def identity(self, upscaler: Upscaler | None) -> dict[str, Any]:
         """What parts of the film have to agree on."""
         config = asdict(self.config)
         del config["drop"]  # It is about what joins the parts.
@@ -83,20 +113,27 @@ class FilmJob:
         return {
             "input": hashlib.sha256(repr(facts).encode()).hexdigest(),
             "network": self.sha256,
+            "generator": None if upscaler is None else [upscaler.sha256, upscaler.precision],
             "config": {name: str(value) for name, value in config.items()},
             "encoding": str(self.encoding),
             "frames": PART_FRAMES,
             "made by": [TOOL, importlib.metadata.version("av")],
         }
 
-    def method(self, network: AnyNetwork) -> Method:
-        """What is done to the frames."""
+    def method(self, network: AnyNetwork, faces: Faces | None = None) -> Method:
+        """What is done to the frames.
+
+        Args:
+            faces: those of the film and what draws them anew.
+        """
         picture, levels = self.config.picture, 65535 if self.footage.depth > 8 else 255
         if isinstance(network, FRVSR):
             picture = replace(picture, scale=picture.scale or network.scale)
             method = recurrent(_in_order(network, picture.tile), picture, levels)
         else:
             method = per_frame(network, picture, levels)
+        if faces is not None:
+            method = faces.method(method)
         match self.config.panels:
             case "compare":
                 return compare(method, self.config.picture.scale or network.scale)
@@ -111,16 +148,19 @@ class FilmJob:
             return PictureSink(folder, self.target, self.to_png)
         shape = shape_of(self.footage, method, self.encoding)
         clip = self.footage if isinstance(self.footage, Clip) else None
-        comment = f"{ENHANCED_FILM} {TOOL}; Network: {self.network}"
         start, end = self.config.cut
         companions = Companions(
-            clip=clip, tracks=self.tracks, start=start, end=end, comment=comment
-        )
+            clip=clip, tracks=self.tracks, start=start, end=end, comment=self.words,
+            xmp=xmp(COMPOSITE, TOOL, self.words),
+        )  # fmt: skip
         return FilmSink(folder, self.target, shape, companions)
 
     def to_png(self, image: Image.Image) -> bytes:
         """The file of a frame, which says what it is."""
         facts = {"Software": TOOL, "Description": ENHANCED, "Network": self.network}
+        if self.config.faces is not None:
+            facts["Description"] = f"{PASTED} {ENHANCED}".replace("photo", "picture")
+            facts["Generator"] = self.config.faces.generator
         return encode(image, "png", facts, COMPOSITE)
 
 
@@ -204,19 +244,33 @@ def _fingerprint(path: Path) -> Iterator[int]:
     yield facts.st_size
 
 
-def write_still(job: FilmJob, network: AnyNetwork, number: int) -> dict[str, Any]:
+def write_still(
+    job: FilmJob, network: AnyNetwork, number: int, upscaler: Upscaler | None = None
+) -> dict[str, Any]:
     """Write one frame as a picture, and say so.
+
+    Its faces are searched for afresh, so they need not be those that the film will show.
 
     Raises:
         InputError: there is no such frame, or it cannot be written.
     """
-    pixels = eight_bits(still(job.footage, job.method(network), number))
+    faces = None
+    if upscaler is not None and job.config.faces is not None:
+        with display() as shown:
+            tracks = _followed(job, Cut(), shown)
+        faces = Faces(upscaler, tracks, job.config.faces)
+    pixels = eight_bits(still(job.footage, job.method(network, faces), number))
     write_file(job.preview, job.to_png(Image.fromarray(pixels)))
     return _record(job, job.preview, pixels.shape[:2]) | {"frame": number}
 
 
-def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
+def write_film(
+    job: FilmJob, network: AnyNetwork, upscaler: Upscaler | None = None
+) -> dict[str, Any]:
     """Make the film, saying how far it is, and give the facts of it.
+
+    Args:
+        upscaler: what draws the faces, where the film's are searched for.
 
     Raises:
         InputError: it cannot be made; what was made of it stays.
@@ -224,15 +278,19 @@ def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
     """
     began = time.monotonic()
     method = job.method(network)
-    size = method.size((job.footage.height, job.footage.width))
+    size = size_of(job.footage, method)
     if job.encoding is not None:
         shape = shape_of(job.footage, method, job.encoding)
         if (shape.height, shape.width) != size:
             say(f"{job.target}: its last row or column comes twice, since sides have to be even.")
         size = shape.height, shape.width
-    with work_folder(job.target, job.identity()) as folder, display() as shown:
+    report: dict[str, Any] = {}
+    with work_folder(job.target, job.identity(upscaler)) as folder, display() as shown:
         progress = Progress(0, None, 0)
         try:
+            if upscaler is not None and job.config.faces is not None:
+                tracks = _tracks(job, folder, shown)
+                method = job.method(network, Faces(upscaler, tracks, job.config.faces, folder))
             for progress in make(job.footage, method, job.sink(method, folder), job.config.cut):
                 _show(shown, job.target.name, progress)
         except KeyboardInterrupt:
@@ -240,11 +298,49 @@ def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
             raise
         if progress.damage:
             shown.say(progress.damage)
+        if upscaler is not None:
+            report = _report(job, folder, progress.done)
     return _record(job, job.target, size) | {
         "frames": progress.done,
         "damage": progress.damage,
         "seconds": round(time.monotonic() - began, 2),
+        **report,
     }
+
+
+def _tracks(job: FilmJob, folder: Path, shown: Display) -> tuple[FaceTrack, ...]:
+    """The film's faces, looked for once."""
+    known = folder / "faces.safetensors"
+    if known.is_file():
+        return read_tracks(known)
+    tracks = _followed(job, job.config.cut, shown)
+    write_tracks(known, tracks)
+    return tracks
+
+
+def _followed(job: FilmJob, cut: Cut, shown: Display) -> tuple[FaceTrack, ...]:
+    at = Following(0, None)
+    for at in followed(job.footage, cut):
+        words = f"{at.done}/{at.total or '?'} frames looked at"
+        shown.bar("faces", at.done, at.total, words)
+        if shown.due(PLAIN_EVERY):
+            shown.line(words)
+    return at.tracks
+
+
+def _report(job: FilmJob, folder: Path, count: int) -> dict[str, Any]:
+    """Write how well each face of each frame matches, and give the sums of it."""
+    frames = matches(folder)
+    faces = summary(frames, count)
+    for face in faces:
+        found, drawn = face["found"], face["frames"]
+        say(f"{job.target}: face {face['face']} is drawn in {drawn} frames and matches in {found}.")
+    left = count - len({entry["frame"] for entry in frames})
+    if left:
+        say(f"{job.target}: {left} of {count} frames show no face that was found and stay so.")
+    text = json.dumps({"input": str(job.footage.path), "faces": faces, "frames": frames}, indent=1)
+    write_file(job.report, text.encode())
+    return {"report": str(job.report), "faces": faces}
 
 
 def _record(job: FilmJob, output: Path, size: tuple[int, int]) -> dict[str, Any]:

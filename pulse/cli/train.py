@@ -13,14 +13,18 @@ import typer
 from pulse.cli import options
 from pulse.cli.outputs import check_output, complain, say, writing
 from pulse.cli.progress import Display, display
-from pulse.imaging.degrade import SYNTAX, DegradeConfig
+from pulse.imaging.degrade import BD, SYNTAX, DegradeConfig
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres import weights
+from pulse.superres.clip_pairs import ClipConfig
 from pulse.superres.discriminators import DiscriminatorConfig
+from pulse.superres.film_sources import read_clips
 from pulse.superres.losses import Adversarial, Content
 from pulse.superres.networks import (
+    FRVSR,
     CompactConfig,
     ConfigError,
+    FRVSRConfig,
     MSRResNetConfig,
     RRDBNetConfig,
     SRResNetConfig,
@@ -31,6 +35,7 @@ from pulse.superres.networks.srresnet import ARTICLE, PAPER
 from pulse.superres.pairs import PairConfig
 from pulse.superres.sources import read_pairs
 from pulse.superres.train import NETWORK, SAVE_SECONDS, train
+from pulse.superres.train_film import FilmTrainConfig, train_film
 from pulse.superres.training_config import Progress, TrainConfig
 from pulse.superres.weights import AnyNetwork, Config
 from pulse.upscale import Precision, choose_device
@@ -38,7 +43,7 @@ from stylegan.training_config import DivergedError
 
 Family: TypeAlias = Literal[
     "srresnet", "srresnet-paper", "srresnet-article", "msrresnet", "rrdb", "compact", "transform",
-    "unet",
+    "unet", "frvsr",
 ]  # fmt: skip
 PLAIN_EVERY = 30.0
 """Seconds between the lines of progress when nobody watches."""
@@ -105,7 +110,12 @@ def work(
             min=1, help="Steps in all. [default: 100000, or --minutes]", show_default=False
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Patches a step.")] = TrainConfig.batch,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Patches, or clips, a step. [default: 16, or 4]", show_default=False
+        ),
+    ] = None,
     patch: Annotated[
         int, typer.Option(min=4, help="Side of the patches, in pixels of the small picture.")
     ] = PairConfig.patch,
@@ -114,9 +124,20 @@ def work(
         float, typer.Option(help="Learning rate with the discriminator.")
     ] = TrainConfig.gan_lr,
     degrade: Annotated[
-        str,
-        typer.Option(metavar="OPERATORS", help=f"What makes pictures small: {SYNTAX}."),
-    ] = "bicubic",
+        str | None,
+        typer.Option(
+            metavar="OPERATORS",
+            help=f"What makes pictures small: {SYNTAX}. [default: bicubic; for frvsr {BD}]",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        int, typer.Option(min=2, help="With --network frvsr, of each clip.")
+    ] = ClipConfig.frames,
+    ping_pong: Annotated[
+        float,
+        typer.Option(min=0, help="With --network frvsr, weight of going there and back (TecoGAN)."),
+    ] = FilmTrainConfig.ping_pong,
     square: Annotated[
         int | None,
         typer.Option(help="Take squares of this side, for faces.", show_default=False),
@@ -157,23 +178,22 @@ def work(
 ) -> None:
     """Train a network that upscales; the same command goes on where it was stopped.
 
+    `--network frvsr`, which is for films, learns from films and from photos that are moved.
+
     The folder then holds network.safetensors, for `pulse upscale --network`, and sheets of LR,
     bicubic, result and original, the pictures being some that were kept apart.
     """
-    pair_config = PairConfig(
-        scale=scale, patch=patch, degradation=DegradeConfig.parse(degrade), square=square,
-        resized=resized, upright=upright, every=every, test_seconds=test_seconds,
-        held_out=held_out,
-    )  # fmt: skip
     start = None if start_from is None else weights.load(start_from)
     if steps is None and minutes is None:
         steps = TrainConfig.steps
-    config = TrainConfig(
-        network=_config(network, scale, blocks, channels) if start is None else start.config,
+    sizes = _config(network, scale, blocks, channels) if start is None else start.config
+    kind = FilmTrainConfig if isinstance(sizes, FRVSRConfig) else TrainConfig
+    config = kind(
+        network=sizes,
         loss=loss, pixel=pixel, vgg=vgg, gan=gan, pretrain=pretrain, adversarial=adversarial,
         adversarial_weight=adversarial_weight,
         discriminator=DiscriminatorConfig(judge_channels, judge_head),
-        minutes=minutes, steps=steps, batch=batch, lr=lr, gan_lr=gan_lr, seed=seed,
+        minutes=minutes, steps=steps, batch=batch or kind.batch, lr=lr, gan_lr=gan_lr, seed=seed,
         precision=_precision(precision),
     )  # fmt: skip
     if start is not None and start.scale != scale:
@@ -182,16 +202,39 @@ def work(
         )
     place = choose_device(device)
     check_output(output)
-    say("reading the pictures")
-    pairs = read_pairs(data, pair_config)
-    say(
-        f"{len(pairs.training)} pictures to learn from, {len(pairs.tests)} to measure on, "
-        f"{_count(config)} parameters"
-    )
+    if isinstance(config, FilmTrainConfig):
+        if square is not None or resized or upright:
+            raise InputError("--square, --resized and --upright are not for films; leave them out.")
+        clip_config = ClipConfig(
+            scale=scale, patch=patch, frames=frames, every=every, test_seconds=test_seconds,
+            degradation=DegradeConfig.parse(degrade or BD), held_out=held_out,
+        )  # fmt: skip
+        say("reading the films")
+        clips = read_clips(data, clip_config)
+        say(
+            f"{len(clips.films)} frames of films and {len(clips.stills)} stills to learn from, "
+            f"{len(clips.tests)} stills to measure on, {_count(config)} parameters"
+        )
+        assert start is None or isinstance(start, FRVSR)
+        config = replace(config, ping_pong=ping_pong)
+        run = train_film(config, clips, output, place, start, save_every)
+    else:
+        pair_config = PairConfig(
+            scale=scale, patch=patch, degradation=DegradeConfig.parse(degrade or "bicubic"),
+            square=square, resized=resized, upright=upright, every=every,
+            test_seconds=test_seconds, held_out=held_out,
+        )  # fmt: skip
+        say("reading the pictures")
+        pairs = read_pairs(data, pair_config)
+        say(
+            f"{len(pairs.training)} pictures to learn from, {len(pairs.tests)} to measure on, "
+            f"{_count(config)} parameters"
+        )
+        run = train(config, pairs, output, place, start, save_every)
     last = None
     try:
         with display() as shown, writing(output):
-            for progress in train(config, pairs, output, place, start, save_every):
+            for progress in run:
                 last = progress
                 _show(shown, progress, as_json)
     except DivergedError as error:
@@ -241,6 +284,10 @@ def _config(family: Family, scale: int, blocks: int | None, channels: int | None
                     scale,
                     blocks or TransformNetConfig.blocks,
                     channels or TransformNetConfig.channels,
+                )
+            case "frvsr":
+                return FRVSRConfig(
+                    scale, blocks or FRVSRConfig.blocks, channels or FRVSRConfig.channels
                 )
             case "unet":
                 levels, first = blocks or len(UNetConfig.channels), channels or 64

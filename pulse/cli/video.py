@@ -11,12 +11,16 @@ from typing import Annotated
 import typer
 
 from pulse.cli import options
+from pulse.cli.models import load_generator
 from pulse.cli.outputs import say
 from pulse.cli.upscale import enough_memory, load_network, tile_of
 from pulse.imaging.encoding import Codec, needs_pyav
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres.pictures import PictureConfig
-from pulse.video.config import Cut, FilmConfig, Panels
+from pulse.video.config import Cut, FaceConfig, FilmConfig, Panels
+
+PULSE = "pulse"
+"""The name of the search among networks."""
 
 
 def video(
@@ -30,7 +34,8 @@ def video(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="What enlarges: a shipped network, one of Real-ESRGAN's, or a file. "
+            help="What enlarges: a shipped network, one of Real-ESRGAN's, or a file; 'pulse': its "
+            "faces are drawn anew by a search, and the best network here enlarges the rest. "
             "[default: the best for films that is here]",
             show_default=False,
         ),
@@ -91,6 +96,17 @@ def video(
         bool, typer.Option("--tone-map", help="Make HDR what a common screen can show.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Do what is done anew.")] = False,
+    generator: Annotated[
+        str, typer.Option(help="With --network pulse, what draws the faces: name or file.")
+    ] = FaceConfig.generator,
+    seed: options.Seed = FaceConfig.seed,
+    label: Annotated[
+        bool,
+        typer.Option(
+            "--label/--no-label",
+            help="With --network pulse, say in a corner that the faces are imaginary.",
+        ),
+    ] = FaceConfig.label,
     device: options.Device = "auto",
     precision: options.PrecisionName = "auto",
     as_json: Annotated[
@@ -99,10 +115,12 @@ def video(
 ) -> None:
     """Enlarge a film with a network; sound, subtitles, times and colours stay.
 
+    With --network pulse its faces become imaginary ones that downscale to those of the film.
     The same command goes on where it was stopped.
     """
     config = FilmConfig(
         picture=PictureConfig(scale, tile_of(tile), exact),
+        faces=FaceConfig(generator, seed, label=label) if network == PULSE else None,
         panels=_panels(compare, side_by_side),
         cut=Cut(_seconds("start", start), _seconds("end", end)),
         codec=codec,
@@ -113,22 +131,27 @@ def video(
     )
     with needs_pyav():
         from pulse.cli.films import job_of, write_film, write_still
-    job = job_of(input, output, network, config)
+    job = job_of(input, output, None if network == PULSE else network, config)
     for note in job.notes:
         say(f"{input}: {note}")
     with enough_memory(input):
+        upscaler = None
+        if config.faces is not None and (preview is not None or force or not job.made):
+            upscaler = load_generator(generator, device, precision)
         if preview is not None:
-            record = write_still(job, load_network(job.network, device, precision), preview)
+            opened = load_network(job.network, device, precision)
+            record = write_still(job, opened, preview, upscaler)
         elif job.made and not force:
             say(f"{output} is there already; --force makes it anew.")
             record = {"input": str(input), "output": str(output), "new": False}
         else:
-            record = write_film(job, load_network(job.network, device, precision))
+            record = write_film(job, load_network(job.network, device, precision), upscaler)
     if as_json:
         print(json.dumps(record, indent=2))
     elif record["new"]:
         print(f"{record['output']}  {record['width']}x{record['height']}")
-    if record.get("damage"):
+    unmatched = any(face["found"] < face["frames"] for face in record.get("faces", ()))
+    if record.get("damage") or unmatched:
         raise typer.Exit(1)
 
 

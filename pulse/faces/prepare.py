@@ -10,8 +10,17 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from align import Detector
-from pulse.faces.framing import HALF, MIN_LR_SIZE, SMALL, Align, Framing, choose, find_framings
+from align import Detector, Face, Frame, crop_face
+from pulse.faces.framing import (
+    HALF,
+    MAX_CUT,
+    MIN_LR_SIZE,
+    SMALL,
+    Align,
+    Framing,
+    choose,
+    find_framings,
+)
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture, setting, to_tensor
 
@@ -95,6 +104,19 @@ def prepare(
                 raise
             refuse(framing, error)
     return faces
+
+
+def cut_out(image: Image.Image, face: Face, size: int, index: int = 0) -> LRFace:
+    """A face of a film's frame at the size at which it is matched, whatever its frame has.
+
+    It is in grey if the picture is.
+    """
+    side = round(Frame.of(face).size)
+    crop = crop_face(image, face, max(size, min(side, MAX_CUT)))
+    pixels = to_tensor(crop.resize((size, size), Image.Resampling.BICUBIC))
+    degrade = DegradeConfig(grey=bool((pixels == pixels[:1]).all()))
+    framing = Framing(index, face, None)
+    return LRFace(index, degrade.target(pixels), (), degrade, framing)
 
 
 def _cut(

@@ -171,13 +171,17 @@ def span(path: Path) -> tuple[float, float]:
     try:
         with opened(path) as container:
             zero, stream = zero_of(container), video_of(container, path)
-            packets = container.demux(stream)
-            times = [p.pts * p.time_base - zero for p in packets if p.pts is not None]
+            first = last = None
+            for packet in container.demux(stream):
+                if packet.pts is not None:
+                    time = packet.pts * packet.time_base - zero
+                    first = time if first is None else min(first, time)
+                    last = time if last is None else max(last, time)
     except (FFmpegError, OSError) as error:
         raise InputError(f"{path} is not a film that opens ({error.strerror or error}).") from error
-    if not times:
+    if first is None or last is None:
         raise InputError(f"{path} has no pictures in it; give a film.")
-    return float(min(times)), float(max(times))
+    return float(first), float(last)
 
 
 def open_clip(path: Path, tone_map: bool = False) -> Clip:
@@ -208,7 +212,9 @@ def _described(container: InputContainer, path: Path, tone_map: bool) -> Clip:
     stream = video_of(container, path)
     first = list(islice(lenient(container, stream), _LOOKED_AT))
     if not first:
-        raise InputError(f"{path} has no pictures that can be decoded; it is damaged.")
+        raise InputError(
+            f"{path} has no pictures that can be decoded; it is damaged, or they are too large."
+        )
     frame, notes = first[0], []
     colours = colours_of(frame)
     if colours.hdr and not tone_map:

@@ -22,6 +22,8 @@ from pulse.imaging.pictures import InputError
 _PICTURES = ("image2", "_pipe", "ico")
 """What the names of libav's readers of single pictures contain."""
 _STARTS_ANYWHERE = 0x0200  # AVFMT_TS_DISCONT: broadcast streams, whose clock is the sender's.
+MOST_PIXELS = 64_000_000
+"""Of a frame; the largest that cameras take have half of that."""
 _LACKING = 0.2
 """Seconds that a film may end before it says so without being damaged."""
 
@@ -40,14 +42,22 @@ def video_of(container: InputContainer, path: Path) -> VideoStream:
     """The pictures of a film.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or too large ones.
     """
     if any(name in container.format.name for name in _PICTURES):
         raise InputError(f"{path} is a picture, not a film; `pulse upscale` enlarges pictures.")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise InputError(f"{path} has no pictures in it; give a film.")
-    return streams[0]
+    stream, context = streams[0], streams[0].codec_context
+    if context.width * context.height > MOST_PIXELS:
+        raise InputError(
+            f"{path} has frames of {context.width}x{context.height} pixels; at most "
+            f"{MOST_PIXELS / 1e6:.3g} megapixels can be read: shrink it."
+        )
+    # What a film says of its size need not be true of its frames.
+    context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}
+    return stream
 
 
 def zero_of(container: InputContainer) -> Fraction:

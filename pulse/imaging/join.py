@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -25,6 +26,7 @@ _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".w
 _SILENCE = b"\0\0"
 """The end of a subtitle of MP4's, which libav writes by itself."""
 _LONGEST = 2**31 - 1
+_XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")
 _OF_THE_CONTAINER = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """What a file says of itself under metadata, and not of the film."""
 
@@ -38,6 +40,7 @@ class Companions:
         tracks: those of its tracks that are copied.
         start, end: seconds of the clip that are copied, and become the film's from 0 on.
         comment: what is said in the metadata of how the film was made.
+        xmp: an XMP packet that says so to programs; "" for none.
     """
 
     clip: Clip | None
@@ -45,6 +48,7 @@ class Companions:
     start: float | None
     end: float | None
     comment: str
+    xmp: str = ""
 
 
 def unholdable(clip: Clip, target: Path) -> list[Track]:
@@ -90,6 +94,8 @@ def join(parts: Sequence[Path], target: Path, shape: Shape, companions: Companio
         pictures.disposition = Disposition.default
         copies = {t.index: _added(out, source.streams[t.index]) for t in companions.tracks}
         out.metadata.update(_metadata(clip.metadata if clip else {}, companions.comment))
+        if companions.xmp and not options:
+            out.metadata["XMP"] = companions.xmp  # Matroska has tags of any name,
         chapters = _chapters(clip.chapters if clip else (), companions)
         out.set_chapters(
             [
@@ -107,6 +113,15 @@ def join(parts: Sequence[Path], target: Path, shape: Shape, companions: Companio
         others = _copied(source, copies, companions)
         for packet in heapq.merge(coded, others, key=_when):
             out.mux_one(packet)
+    if companions.xmp and options:
+        _append_xmp(target, companions.xmp)  # and MP4 a box.
+
+
+def _append_xmp(path: Path, xmp: str) -> None:
+    """Put a packet at an MP4's end, in the box that the XMP specification (part 3) gives it."""
+    data = _XMP_BOX.bytes + xmp.encode()
+    with path.open("ab") as file:
+        file.write((8 + len(data)).to_bytes(4) + b"uuid" + data)
 
 
 def _added(out: OutputContainer, template: Stream) -> Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -43,6 +44,9 @@ class SearchConfig:
         precondition: whether each latent moves as suits its usual influence on the small picture.
         whiten: whether errors that are easy to mend count less while the search goes on.
         coarse: whether early layers stand in for the whole generator where they can.
+        hold: weight of how far a candidate is from where it began, see
+            `pulse.search.losses.departure`; for the next frame of a film, which begins where the
+            last one ended.
         exact: whether candidates that match are at last changed by the little that makes them match
             exactly, see `pulse.imaging.back_projection`.
         time_limit: seconds for a face; while they last, a candidate that took all its steps without
@@ -61,6 +65,7 @@ class SearchConfig:
     precondition: bool = True
     whiten: bool = True
     coarse: bool = True
+    hold: float = 0.0
     exact: bool = True
     time_limit: float | None = None
 
@@ -69,6 +74,8 @@ class SearchConfig:
             raise ValueError("The search needs at least one step.")
         if not 0 < self.tolerance <= 1:  # The largest error there can be.
             raise ValueError("The tolerance must be a number above 0 and at most 1.")
+        if not 0 <= self.hold < math.inf:
+            raise ValueError("The weight that holds a search to its start cannot be negative.")
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError("The time limit must be a number of seconds above 0.")
 

@@ -80,6 +80,7 @@ class Descent:
             config.geocross,
             cut=not self.scheduled,
             easy=aids.easy,
+            hold=config.hold,
         )
         self.goal = config.goal * config.tolerance
         self.coarse_floor = 0.5 * self.goal  # Leaves room for what is lacking.
@@ -102,6 +103,7 @@ class Descent:
             latent, inputs = aids.scale
             pairs = zip(inputs, point[1:], strict=False)
             scale = [latent, *(factor.expand(x.shape[1:]) for factor, x in pairs)]
+        self.begin = [x.clone() for x in point] if config.hold else None
         self.optimiser = optimiser_for(config.optimiser, point, config.lr, config.steps, scale)
         self.rngs = [torch.Generator() for _ in range(slots)]
         self.starts: list[Start] = [Start((0,))] * slots
@@ -219,6 +221,9 @@ class Descent:
             for x, new in zip([*point, *self.fixed], [v, *noise], strict=True):
                 x[slot] = new
         self.optimiser.place(self._rows(index), point)
+        if self.begin is not None:
+            for x, new in zip(self.begin, point, strict=True):
+                x[index] = new[index]
         self.level[index] = self.taken[index] = 0
         if self.levels:
             self._judge(index)
@@ -249,6 +254,7 @@ class Descent:
                     self.coarse_floor,
                     offset=None if first else self.offset[part],
                     plain=self.plain[part] if first else None,
+                    begin=self._held(part),
                 )
                 return [offset, error, loss, *gradients]
 
@@ -274,7 +280,9 @@ class Descent:
 
         def draw(part: Tensor) -> list[Tensor]:
             here, fixed = [x[part] for x in point], [x[part] for x in self.fixed]
-            images, loss, gradients = self.objective.at(here, fixed, self.target[part], self.goal)
+            images, loss, gradients = self.objective.at(
+                here, fixed, self.target[part], self.goal, begin=self._held(part)
+            )
             return [images, loss, *gradients]
 
         images, loss, *gradients = self._in_batches(draw, index)
@@ -333,6 +341,10 @@ class Descent:
 
         active = self._rows(index)
         self.optimiser.step(place(loss), [place(gradient) for gradient in gradients], active)
+
+    def _held(self, part: Int[Tensor, " k"]) -> list[Tensor] | None:
+        """What those candidates are held to."""
+        return None if self.begin is None else [x[part] for x in self.begin]
 
     def _rows(self, index: Int[Tensor, " k"]) -> Bool[Tensor, " n"]:
         rows = torch.zeros_like(self.overflowed)

@@ -30,6 +30,22 @@ def weighted_error(
     return counted / known.sum((-3, -2, -1))
 
 
+def departure(point: list[Tensor], begin: list[Tensor]) -> Float[Tensor, " b"]:
+    """How far a candidate is from where it began: what holds a film's frame to the one before.
+
+    The mean squared difference of its latents v, plus the same of its noise inputs, on the average
+    of these. All of them live on spheres on which the mean square is 1, so this is from 0 to 8, and
+    about 4 between strangers.
+
+    Args:
+        point, begin: latents [b, L, w_dim] and noise inputs [b, 1, h, w].
+    """
+    parts = [(x - y).square().flatten(1).mean(1) for x, y in zip(point, begin, strict=True)]
+    if len(parts) == 1:
+        return parts[0]
+    return parts[0] + torch.stack(parts[1:]).mean(0)
+
+
 def geocross(v: Float[Tensor, "b L d"]) -> Float[Tensor, " b"]:
     """GEOCROSS: how far the L latents of a candidate are from each other along the sphere.
 

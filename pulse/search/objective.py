@@ -11,13 +11,15 @@ from torch import Tensor
 from pulse.imaging.degrade import Degradation
 from pulse.search.aids import Level
 from pulse.search.latent import LatentPrior
-from pulse.search.losses import geocross, squared_error, weighted_error
+from pulse.search.losses import departure, geocross, squared_error, weighted_error
 from stylegan import Generator
 
 
 @dataclass(frozen=True)
 class Objective:
     """100 * MSE(degrade(G(w)), target) + weight * GEOCROSS(v), for every candidate by itself.
+
+    Where a candidate is held to its beginning, + hold * departure from it.
 
     A point is the latents v [b, L, w_dim] and the first noise inputs [b, 1, h, w]; the rest of
     those, `fixed`, is not moved.
@@ -26,6 +28,7 @@ class Objective:
         geocross: weight of GEOCROSS.
         cut: whether colours count as they will be saved, cut to [0, 1].
         easy: what errors are reduced by, as `Aids` has it.
+        hold: weight of the departure from a beginning, where one is given.
     """
 
     generator: Generator
@@ -34,6 +37,7 @@ class Objective:
     geocross: float
     cut: bool = True
     easy: Float[Tensor, "k 3 l l"] | None = None
+    hold: float = 0.0
 
     def images(self, point: list[Tensor], fixed: list[Tensor]) -> Float[Tensor, "b 3 r r"]:
         """The generator's pictures, nominally in [0, 1]."""
@@ -46,16 +50,20 @@ class Objective:
         fixed: list[Tensor],
         target: Float[Tensor, "b 3 l l"],
         floor: float,
+        *,
+        begin: list[Tensor] | None = None,
     ) -> tuple[Float[Tensor, "b 3 r r"], Float[Tensor, " b"], list[Tensor]]:
         """Pictures, losses, and gradients by the point.
 
         Args:
             floor: error below which it has no gradient, so that GEOCROSS alone goes on.
+            begin: the point that it is held to.
         """
         point = [x.detach().requires_grad_() for x in point]
         images = self.images(point, fixed)
         counted = images.clamp(0, 1) if self.cut else images
-        _, loss, gradients = self._loss(self.degrade(counted), target, floor, point)
+        low = self.degrade(counted)
+        _, loss, gradients = self._loss(low, target, floor, point, begin=begin)
         return images.detach(), loss, gradients
 
     def near(
@@ -67,6 +75,7 @@ class Objective:
         floor: float,
         offset: Float[Tensor, "b 3 l l"] | None = None,
         plain: Float[Tensor, "b 3 l l"] | None = None,
+        begin: list[Tensor] | None = None,
     ) -> tuple[Float[Tensor, "b 3 l l"], Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
         """Offset, errors, losses and gradients of the coarse picture in the generator's place.
 
@@ -80,7 +89,7 @@ class Objective:
             offset = (plain - low).detach()
         if offset is not None:
             low = low + offset
-        error, loss, gradients = self._loss(low, target, floor, point)
+        error, loss, gradients = self._loss(low, target, floor, point, begin=begin)
         return torch.zeros_like(target) if offset is None else offset, error, loss, gradients
 
     def _loss(
@@ -89,6 +98,8 @@ class Objective:
         target: Float[Tensor, "b 3 l l"],
         floor: float,
         point: list[Tensor],
+        *,
+        begin: list[Tensor] | None,
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
         error = squared_error(low, target)
         if self.easy is None:
@@ -97,5 +108,7 @@ class Objective:
             weighted = weighted_error(low, target, self.easy)
             counted = torch.where(error > floor, weighted, weighted.detach())
         loss = 100 * counted + self.geocross * geocross(point[0])
+        if begin is not None:
+            loss = loss + self.hold * departure(point, begin)
         gradients = torch.autograd.grad(loss.sum(), point, materialize_grads=True)
         return error.detach(), loss.detach(), list(gradients)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,13 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from pulse.imaging.encoding import needs_pyav
 from pulse.imaging.motion import warp
 from pulse.superres.clip_pairs import ClipConfig, Clips, Run
 from pulse.superres.networks.frvsr import LucasKanade
 from pulse.superres.pairs import PairConfig
 from pulse.superres.recurrent import changed
 from pulse.superres.shelf import Shelf
-from pulse.superres.sources import read_pairs
-from stylegan.dataset import SUFFIXES
+from pulse.superres.sources import FilmFrame, read_film, read_stills
 
 _SMALLER = 8
 """How many times smaller frames are looked at to tell whether the scene changes."""
@@ -34,39 +32,34 @@ def read_clips(data: Sequence[Path], config: ClipConfig) -> Clips:
     Raises:
         InputError: something cannot be read, or is too small or too little.
     """
-    pairs = read_pairs(
-        data,
-        PairConfig(
-            scale=config.scale,
-            patch=config.patch,
-            degradation=config.degradation,
-            resized=True,
-            every=config.every,
-            test_seconds=config.test_seconds,
-            held_out=config.held_out,
-        ),
+    pair_config = PairConfig(
+        scale=config.scale,
+        patch=config.patch,
+        degradation=config.degradation,
+        resized=True,
+        every=config.every,
+        test_seconds=config.test_seconds,
+        held_out=config.held_out,
     )
+    collected, paths = read_stills(data, pair_config)
     films, runs = Shelf(), []
-    for path in data:
-        if not path.is_dir() and path.suffix.lower() not in (*SUFFIXES, ".zip"):
-            runs += _read_runs(path, config, films)
+    for path in paths:
+        runs += _runs(read_film(path, pair_config, collected), films)
+    pairs = collected.pairs()
     return Clips(config, pairs.training, pairs.tests, films, tuple(runs))
 
 
-def _read_runs(path: Path, config: ClipConfig, films: Shelf) -> list[Run]:
+def _runs(frames: Iterator[FilmFrame], films: Shelf) -> list[Run]:
     """Put a film's frames, but for its last seconds, on the shelf; the scenes that they are of."""
-    with needs_pyav(path):
-        from pulse.imaging.clips import frames, span
     begins = [len(films)]
     before: UInt8[np.ndarray, "h w 3"] | None = None
-    last = span(path)[1] - config.test_seconds
-    for frame in frames(path):
-        if frame.seconds > last:
-            break
-        if before is not None and _differs(before, frame.pixels):
+    for pixels, test in frames:
+        if test:
+            continue
+        if before is not None and _differs(before, pixels):
             begins.append(len(films))
-        films.add(frame.pixels)
-        before = frame.pixels
+        films.add(pixels)
+        before = pixels
     return [Run(*ends) for ends in zip(begins, [*begins[1:], len(films)], strict=True)]
 
 

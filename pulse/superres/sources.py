@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,19 @@ def read_pairs(data: Sequence[Path], config: PairConfig) -> Pairs:
     Raises:
         InputError: something cannot be read, or is too small or too little.
     """
+    collected, films = read_stills(data, config)
+    for film in films:
+        for _ in read_film(film, config, collected):
+            pass
+    return collected.pairs()
+
+
+def read_stills(data: Sequence[Path], config: PairConfig) -> tuple[Collected, list[Path]]:
+    """The pictures of that, and what is taken for films.
+
+    Raises:
+        InputError: something cannot be read.
+    """
     names: list[str] = []
     sources: list[Path | zipfile.Path] = []
     weights: list[float] = []
@@ -60,12 +74,10 @@ def read_pairs(data: Sequence[Path], config: PairConfig) -> Pairs:
         if not isinstance(source, Path) and source.root.getinfo(source.at).file_size > MOST_BYTES:
             raise InputError(f"{source} is too large for a picture; leave it out.")
     apart = _apart(len(sources), config)
-    collected = _Collected(config)
+    collected = Collected(config)
     for i, pixels in enumerate(_decoded(sources, config.square)):
         collected.add(pixels, names[i], weights[i], test=i >= len(sources) - apart)
-    for film in films:
-        _read_film(film, config, collected)
-    return collected.pairs()
+    return collected, films
 
 
 def _apart(count: int, config: PairConfig) -> int:
@@ -81,7 +93,7 @@ def _apart(count: int, config: PairConfig) -> int:
     return apart
 
 
-class _Collected:
+class Collected:
     """Shelves that fill, and which pictures are too small for them."""
 
     def __init__(self, config: PairConfig) -> None:
@@ -125,8 +137,23 @@ class _Collected:
         return Pairs(config, self.training, torch.tensor(self.weights), self.tests)
 
 
-def _read_film(path: Path, config: PairConfig, collected: _Collected) -> None:
-    """Its frames, of which those of the last seconds are held out."""
+class FilmFrame(NamedTuple):
+    """A frame of a film that is learned from.
+
+    Attributes:
+        test: whether it is of the last seconds, which are held out.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    test: bool
+
+
+def read_film(path: Path, config: PairConfig, collected: Collected) -> Iterator[FilmFrame]:
+    """All its frames, of which each so manyth is collected as a picture.
+
+    Raises:
+        InputError: it cannot be read, or is too short.
+    """
     with needs_pyav(path):
         from pulse.imaging.clips import frames, span
     first, last = span(path)
@@ -136,10 +163,13 @@ def _read_film(path: Path, config: PairConfig, collected: _Collected) -> None:
             f"{path} lasts {last - first:.1f} seconds, of which the last {config.test_seconds:g} "
             f"are kept apart; give {setting('test_seconds')} more than 0 and less than it lasts."
         )
-    for frame in frames(path, config.every):
-        place = f"{path} at {frame.seconds:.1f} s"
-        pixels = frame.pixels if config.square is None else _squared(frame.pixels, config.square)
-        collected.add(pixels, place, 1.0, test=frame.seconds > first_test)
+    for number, frame in enumerate(frames(path)):
+        pixels, test = frame.pixels, frame.seconds > first_test
+        if number % config.every == 0:
+            place = f"{path} at {frame.seconds:.1f} s"
+            still = pixels if config.square is None else _squared(pixels, config.square)
+            collected.add(still, place, 1.0, test=test)
+        yield FilmFrame(pixels, test)
 
 
 def _decoded(

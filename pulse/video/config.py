@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from pulse.imaging.encoding import Codec
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres.pictures import PictureConfig
+from pulse.upscale import UpscaleConfig
+from stylegan import EMBEDDED
 
 Panels: TypeAlias = Literal["none", "side-by-side", "compare"]
 """Whether the film is of its own frames, or of two or four panels that compare them."""
@@ -42,11 +44,31 @@ class Cut(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FaceConfig:
+    """How the faces of a film are searched for.
+
+    Attributes:
+        generator: name or file of what draws them.
+        seed: of the first candidate.
+        candidates: searched for where a face first shows, of which the nearest goes on.
+        hold: weight of the departure from the frame before, as in `SearchConfig`.
+        label: whether a corner of each frame says that the faces are imaginary.
+    """
+
+    generator: str = EMBEDDED
+    seed: int = UpscaleConfig.seed
+    candidates: int = UpscaleConfig.candidates
+    hold: float = 10.0
+    label: bool = True
+
+
+@dataclass(frozen=True)
 class FilmConfig:
     """How a film is made of a film.
 
     Attributes:
         picture: how each frame is upscaled.
+        faces: how its faces are searched for; None leaves them to the network.
         codec: None is the usual one of the kind of film.
         crf: see `Encoding`.
         fps: frames a second of a folder of pictures; None is 25, or what its time codes say.
@@ -58,6 +80,7 @@ class FilmConfig:
     """
 
     picture: PictureConfig = field(default_factory=PictureConfig)
+    faces: FaceConfig | None = None
     panels: Panels = "none"
     cut: Cut = field(default_factory=Cut)
     codec: Codec | None = None
@@ -67,5 +90,10 @@ class FilmConfig:
     tone_map: bool = False
 
     def __post_init__(self) -> None:
+        if self.faces is not None and self.panels == "compare":
+            raise InputError(
+                f"{setting('compare')} is for networks; give {setting('side_by_side')} with "
+                f"{setting('network')} pulse."
+            )
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InputError(f"{setting('fps')} has to be between 0 and 1000, for instance 25.")

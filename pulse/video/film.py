@@ -16,9 +16,10 @@ from torch import Tensor
 
 from pulse.imaging.clips import DamagedError, Frame
 from pulse.imaging.colours import Pixels
+from pulse.imaging.decode import MOST_PIXELS
 from pulse.imaging.encode import Shape
 from pulse.imaging.encoding import Encoding
-from pulse.imaging.pictures import InputError
+from pulse.imaging.pictures import InputError, setting
 from pulse.video.config import Cut
 from pulse.video.footage import Footage
 from pulse.video.methods import Frames, Method
@@ -53,8 +54,12 @@ class Progress(NamedTuple):
 
 
 def shape_of(footage: Footage, method: Method, encoding: Encoding) -> Shape:
-    """What the frames of a result have in common."""
-    height, width = method.size((footage.height, footage.width))
+    """What the frames of a result have in common.
+
+    Raises:
+        InputError: they would be too large.
+    """
+    height, width = size_of(footage, method)
     shape = Shape(
         width=width,
         height=height,
@@ -66,6 +71,21 @@ def shape_of(footage: Footage, method: Method, encoding: Encoding) -> Shape:
         encoding=encoding,
     )
     return shape.even()
+
+
+def size_of(footage: Footage, method: Method) -> tuple[int, int]:
+    """Height and width of a result's frames.
+
+    Raises:
+        InputError: they would be too large.
+    """
+    height, width = method.size((footage.height, footage.width))
+    if height * width > MOST_PIXELS:
+        raise InputError(
+            f"Frames of {width}x{height} pixels are too large; at most {MOST_PIXELS / 1e6:.3g} "
+            f"megapixels can be made: give a smaller {setting('scale')}."
+        )
+    return height, width
 
 
 def make(
@@ -82,9 +102,9 @@ def make(
             written; what was made stays.
         MemoryError: there is too little for even a small tile.
     """
-    reading = _Reading(footage, cut)
+    reading = Reading(footage, cut)
     frames = iter(reading)
-    total = _total(footage, cut)
+    total = frames_in(footage, cut)
     before: deque[Frame] = deque(maxlen=method.lead)
     clock, number, done = _Clock(), 0, 0
     while (first := next(frames, None)) is not None:
@@ -95,7 +115,7 @@ def make(
                 done += 1
             yield Progress(done, total, 0)
         else:
-            made = _made(method, own, before, footage)
+            made = _made(method, own, before, footage, begin=done)
             with _saying(sink):
                 for _ in sink.write(number, made):
                     done += 1
@@ -120,7 +140,7 @@ def still(footage: Footage, method: Method, number: int) -> Pixels:
     wanted = islice(reading, number - count)
     seen: deque[Frame] = deque(maxlen=method.lead)
     last = None
-    for last in _made(method, wanted, seen, footage):  # noqa: B007
+    for last in _made(method, wanted, seen, footage, begin=number - 1):  # noqa: B007
         count += 1
     if last is None or count < number:
         raise InputError(f"{footage.path} has no frame {number} but only {count}.")
@@ -128,28 +148,31 @@ def still(footage: Footage, method: Method, number: int) -> Pixels:
 
 
 def _made(
-    method: Method, own: Iterator[Frame], before: deque[Frame], footage: Footage
+    method: Method, own: Iterator[Frame], before: deque[Frame], footage: Footage, *, begin: int
 ) -> Iterator[Frame]:
-    """A part's frames, made by the method; those before it are shown to it first."""
+    """A part's frames, from that number on, made by the method.
+
+    Those before it are shown to it first.
+    """
     lead = tuple(before)
     waiting: deque[Frame] = deque()
 
     def given() -> Frames:
         for frame in lead:
-            yield _tensor(frame.pixels)
+            yield as_tensor(frame.pixels)
         for frame in own:
             before.append(frame)
             waiting.append(frame)
-            yield _tensor(frame.pixels)
+            yield as_tensor(frame.pixels)
 
-    for result in islice(method.apply(given()), len(lead), None):
+    for result in islice(method.apply(given(), begin), len(lead), None):
         frame = waiting.popleft()
         if footage.grey:
             result = result.mean(0, keepdim=True).expand(3, -1, -1)
         yield Frame(frame.seconds, _pixels(result, footage.depth > 8), frame.pts)
 
 
-def _tensor(pixels: Pixels) -> Float[Tensor, "3 h w"]:
+def as_tensor(pixels: Pixels) -> Float[Tensor, "3 h w"]:
     white = 65535 if pixels.dtype == np.uint16 else 255
     return torch.from_numpy(pixels.astype(np.float32) / white).permute(2, 0, 1)
 
@@ -159,7 +182,7 @@ def _pixels(frame: Float[Tensor, "3 h w"], deep: bool) -> Pixels:
     return values.numpy().astype(np.uint16 if deep else np.uint8)
 
 
-class _Reading:
+class Reading:
     """The frames of footage, which end where damage ends them.
 
     Attributes:
@@ -206,7 +229,8 @@ def _saying(sink: Sink) -> Iterator[None]:
         ) from error
 
 
-def _total(footage: Footage, cut: Cut) -> int | None:
+def frames_in(footage: Footage, cut: Cut) -> int | None:
+    """How many frames the cut will have, as far as the film says."""
     if footage.count is None:
         return None
     seconds = float(footage.count / footage.rate)

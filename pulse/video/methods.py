@@ -34,13 +34,14 @@ class Method:
     """What makes other frames of frames.
 
     Attributes:
-        apply: takes a film's frames and gives as many, each as soon as it can.
+        apply: takes successive frames of a film and gives as many, each as soon as it can. It is
+            told the number of the first that counts, the film's first being 0.
         size: the height and width that frames of a height and width get.
         lead: how many frames before the first that counts it is to see, so that a film can be
             made in parts: none if each frame is for itself.
     """
 
-    apply: Callable[[Frames], Frames]
+    apply: Callable[[Frames, int], Frames]
     size: Callable[[Size], Size]
     lead: int = 0
 
@@ -53,7 +54,7 @@ def per_frame(network: Network, config: PictureConfig, levels: int = 255) -> Met
     """
     scale = network.scale if config.scale is None else config.scale
 
-    def apply(frames: Frames) -> Frames:
+    def apply(frames: Frames, begin: int) -> Frames:
         for frame in frames:
             yield upscale_colours(network, frame[None], config, levels)[0]
 
@@ -75,7 +76,7 @@ def recurrent(
     scale = config.scale
     assert scale is not None
 
-    def apply(frames: Frames) -> Frames:
+    def apply(frames: Frames, begin: int) -> Frames:
         seen: deque[Float[Tensor, "1 3 h w"]] = deque()
 
         def given() -> Batches:
@@ -95,10 +96,10 @@ def side_by_side(method: Method) -> Method:
     def size(given: Size) -> Size:
         return _Sheet(method.size(given), ("bicubic", "network"), 2).size
 
-    def apply(frames: Frames) -> Frames:
+    def apply(frames: Frames, begin: int) -> Frames:
         seen: deque[Float[Tensor, "3 h w"]] = deque()
         sheet: _Sheet | None = None
-        for large in method.apply(_kept(frames, seen)):
+        for large in method.apply(kept(frames, seen), begin):
             sheet = sheet or _Sheet(_size(large), ("bicubic", "network"), 2)
             yield sheet.filled((_bicubic(seen.popleft(), _size(large)), large))
 
@@ -118,7 +119,7 @@ def compare(method: Method, scale: float) -> Method:
     def size(given: Size) -> Size:
         return _Sheet(method.size(low_size(given)), captions, 2).size
 
-    def apply(frames: Frames) -> Frames:
+    def apply(frames: Frames, begin: int) -> Frames:
         seen: deque[tuple[Float[Tensor, "3 p q"], Float[Tensor, "3 h w"]]] = deque()
 
         def small() -> Frames:
@@ -132,7 +133,7 @@ def compare(method: Method, scale: float) -> Method:
                 yield low
 
         sheet: _Sheet | None = None
-        for large in method.apply(small()):
+        for large in method.apply(small(), begin):
             original, low = seen.popleft()
             sheet = sheet or _Sheet(_size(large), captions, 2)
             blocks = F.interpolate(low[None], size=_size(large), mode="nearest-exact")[0]
@@ -141,7 +142,7 @@ def compare(method: Method, scale: float) -> Method:
     return Method(apply, size, method.lead)
 
 
-def _kept(frames: Frames, seen: deque[Float[Tensor, "3 h w"]]) -> Frames:
+def kept(frames: Frames, seen: deque[Float[Tensor, "3 h w"]]) -> Frames:
     """The frames themselves, each of them kept as it passes."""
     for frame in frames:
         seen.append(frame)

@@ -92,7 +92,7 @@ def work_folder(target: Path, job: dict[str, Any]) -> Iterator[Path]:
             rest.unlink()  # Of a process that was killed.
         yield folder
     except BaseException:
-        made = any(folder.glob(f"*.{PART}")) or any(folder.glob(f"*.{FINISHED}"))
+        made = any(path.name not in ("lock", "job.json") for path in folder.iterdir())
         lock.release()
         if not made:
             shutil.rmtree(folder, ignore_errors=True)

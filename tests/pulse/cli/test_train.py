@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pulse.superres import load
+from pulse.superres.networks import FRVSR
 from tests.command import Done, pulse
 
 ROOT = Path(__file__).parents[3]
@@ -92,6 +93,21 @@ def test_a_film(folder: Path) -> None:
     assert done.stdout.strip() == str(Path("out") / "network.safetensors")
     assert "15 pictures to learn from, 5 to measure on" in done.stderr
     assert load(folder / "out" / "network.safetensors").scale == 4
+
+
+def test_a_frame_recurrent_network_learns_from_a_film(folder: Path) -> None:
+    film(folder / "film.mp4")
+    sizes = ("--network", "frvsr", "--blocks", "1", "--channels", "8", "--patch", "8")
+    arguments = ("film.mp4", "-o", "out", *sizes, "--frames", "3", "--every", "4")
+    done = run(*arguments, "--steps", "2", "--test-seconds", "1", "--ping-pong", "0.5", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "30 frames of films and" in done.stderr
+    network = load(folder / "out" / "network.safetensors")
+    assert isinstance(network, FRVSR)
+    assert (network.config.blocks, network.config.channels) == (1, 8)
+    done = run(*arguments, "--steps", "2", "--square", "32", cwd=folder)
+    assert done.returncode == 2
+    assert "--square, --resized and --upright are not for films" in done.stderr
 
 
 @pytest.mark.parametrize(

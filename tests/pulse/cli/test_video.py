@@ -18,6 +18,7 @@ import torch
 from av.stream import Disposition
 from PIL import Image
 
+from align import Frame, find_upright
 from pulse.imaging.clips import open_clip
 from pulse.results import COMPOSITE
 from pulse.superres import weights
@@ -25,6 +26,8 @@ from pulse.superres.networks import FRVSR, CompactConfig, FRVSRConfig
 from pulse.superres.pictures import undrifted, upscale
 from pulse.superres.recurrent import recurrent
 from pulse.video.footage import TIMES
+from stylegan import Generator
+from stylegan.checkpoints import save
 from tests.command import ROOT, Done, pulse
 from tests.films import UNEVEN, Kind, decoded, make_film, packets, picture, save_network, times
 
@@ -477,6 +480,8 @@ def test_a_full_disk(folder: Path) -> None:
         (("in.mp4", "-o", "x.safetensors/out.mp4"), "cannot be made"),
         (("hdr.mp4", "-o", "out.mp4"), "--tone-map"),
         (("in.mp4", "-o", "out.mp4", "--network", "nothing"), "There is no network nothing"),
+        (("in.mp4", "-o", "out.mp4", "--network", "pulse"), "No face was found in in.mp4"),
+        (("in.mp4", "-o", "out.mp4", "--network", "pulse", "--compare"), "give --side-by-side"),
     ],
 )
 def test_mistakes(folder: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -503,3 +508,63 @@ def test_high_dynamic_range_is_made_common(folder: Path) -> None:
     assert "high dynamic range" in done.stderr
     colours = open_clip(folder / "out.mp4").colours
     assert (colours.matrix, colours.primaries, colours.transfer) == (1, 1, 1)
+
+
+def test_a_face_becomes_an_imaginary_one(folder: Path, tiny: Generator) -> None:
+    """With a generator that cannot draw faces, so that none matches, and exit code 1 says so."""
+    save(tiny, folder / "tiny.safetensors")
+    photo = Image.open(ROOT / "examples" / "astronaut.jpg").convert("RGB")
+    (face, *_) = find_upright(photo)
+    scale = 24 / Frame.of(face).size
+    small = photo.resize((round(photo.width * scale), round(photo.height * scale)))
+    (folder / "frames").mkdir()
+    for number in range(3):
+        moved = small.transform(small.size, Image.Transform.AFFINE, (1, 0, number, 0, 1, 0))
+        moved.save(folder / "frames" / f"{number}.png")
+    wish = ("--network", "pulse", "--generator", "tiny.safetensors", "--json")
+    done = video("frames", "-o", "out.mp4", *wish)
+    assert done.returncode == 1, done.stderr
+    assert "face 0 is drawn in 3 frames and matches in 0" in done.stderr
+    record = json.loads(done.stdout)
+    (told,) = record["faces"]
+    assert (told["frames"], told["found"], told["lost"]) == (3, 0, [])
+    report = json.loads((folder / "out.mp4.json").read_text())
+    assert [entry["frame"] for entry in report["frames"]] == [1, 2, 3]
+    assert {entry["status"] for entry in report["frames"]} == {"not_converged"}
+    assert all(0 < entry["mse"] < 1 for entry in report["frames"])
+    assert COMPOSITE.encode() in (folder / "out.mp4").read_bytes()
+    with av.open("out.mp4") as out:
+        assert "Faces in this film are imaginary" in out.metadata["comment"]
+    made = decoded(folder / "out.mp4")
+    assert made.shape == (3, 4 * small.height, 4 * small.width, 3)
+    assert made[0, -10:, :20].max() > 150  # The label.
+    done = video("frames", "-o", "out.mp4", *wish)
+    assert "is there already" in done.stderr
+
+
+def test_programs_are_told_what_made_a_film(folder: Path) -> None:
+    film = make_film(folder / "in.mp4")
+    for suffix in (".mp4", ".mkv", ".mov"):
+        assert video(film, "-o", f"out{suffix}").returncode == 0
+        assert COMPOSITE.encode() in (folder / f"out{suffix}").read_bytes()
+        assert len(decoded(folder / f"out{suffix}")) == 12
+
+
+def test_films_that_are_too_large(folder: Path) -> None:
+    """What a header says is enough to refuse them."""
+    base = Fraction(1, 1000)
+    film = make_film(folder / "in.mkv", Kind((320, 304), (0,), base, "ffv1", sounds=0))
+    assert video(film, "-o", "out.mkv", "--scale", "40").returncode == 2
+    data = film.read_bytes()
+    # libav does not even take the larger one for a size.
+    for length, said in ((10_000, "has frames of 10000x10000 pixels"), (30_000, "too large")):
+        patched = data
+        for element, side in ((b"\xb0", 320), (b"\xba", 304)):
+            old = element + b"\x82" + side.to_bytes(2)
+            assert patched.count(old) == 1
+            patched = patched.replace(old, element + b"\x82" + length.to_bytes(2))
+        film.write_bytes(patched)
+        done = video(film, "-o", "out.mkv")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("pulse: ") == 1

@@ -1,5 +1,6 @@
 """Clips of moved stills and of films."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pulse.imaging.clips import Frame, frames
 from pulse.imaging.metrics import luma
 from pulse.imaging.motion import optical_flow
 from pulse.imaging.pictures import InputError
@@ -104,7 +106,9 @@ def test_films_give_successive_frames_of_one_scene() -> None:
     assert len(seen) == 8
 
 
-def test_films_are_read_in_scenes_and_without_their_end(tmp_path: Path) -> None:
+def test_films_are_read_in_scenes_and_without_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "a.mp4"
     first, second = still(), still(seed=5)
     with av.open(file, "w") as container:
@@ -118,7 +122,15 @@ def test_films_are_read_in_scenes_and_without_their_end(tmp_path: Path) -> None:
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
+    opened = []
+
+    def counted(path: Path) -> Iterator[Frame]:
+        opened.append(path)
+        return frames(path)
+
+    monkeypatch.setattr("pulse.imaging.clips.frames", counted)
     read = read_clips([file], ClipConfig(patch=16, frames=4, test_seconds=1.0))
+    assert opened == [file]  # A film is decoded once.
     assert read.runs == (Run(0, 8), Run(8, 20))
     assert len(read.tests) == 2
     assert read.draw(2, rng()).lr.shape == (2, 4, 3, 16, 16)

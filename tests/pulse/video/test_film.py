@@ -25,7 +25,7 @@ from tests.films import Kind, decoded, make_film, picture, times
 LONG = Kind(times=range(0, 50 * 3600, 3600), sounds=0)
 
 
-def trail(frames: Frames) -> Frames:
+def trail(frames: Frames, begin: int = 0) -> Frames:
     """Each frame with what is left of those before it, as a recurrent network has them."""
     last = None
     for frame in frames:
@@ -111,7 +111,7 @@ def test_parts_hardly_show(tmp_path: Path) -> None:
 def test_a_few_frames_at_a_time(tmp_path: Path) -> None:
     clip = open_clip(make_film(tmp_path / "in.mp4", LONG))
 
-    def counted(frames: Frames) -> Frames:
+    def counted(frames: Frames, begin: int) -> Frames:
         for frame in frames:
             assert sum(type(o) is Frame for o in gc.get_objects()) < 20
             yield frame
@@ -186,11 +186,11 @@ def test_panels_say_their_size_before() -> None:
     twice = Method(doubled, lambda size: (2 * size[0], 2 * size[1]))
     for method in (side_by_side(twice), compare(twice, 2)):
         for shape in ((30, 40), (31, 45), (200, 100)):
-            (panels,) = method.apply(iter([torch.rand(3, *shape)]))
+            (panels,) = method.apply(iter([torch.rand(3, *shape)]), 0)
             assert tuple(panels.shape[-2:]) == method.size(shape)
             assert panels.shape[-1] % 2 == panels.shape[-2] % 2 == 0
 
 
-def doubled(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+def doubled(frames: Iterator[torch.Tensor], begin: int) -> Iterator[torch.Tensor]:
     for frame in frames:
         yield frame.repeat_interleave(2, -1).repeat_interleave(2, -2)
