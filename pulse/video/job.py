@@ -1,10 +1,9 @@
-"""The files of `pulse video`: what is made of what, and whether that can be."""
+"""A film to make of a film: what is made of what, and whether that can be."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,25 +12,21 @@ from typing import Any
 from PIL import Image
 
 from pulse import superres
-from pulse.cli.outputs import check_output, say, write_file
-from pulse.cli.photos import ENHANCED
-from pulse.cli.progress import Display, display
-from pulse.cli.upscale import PLAIN_EVERY
 from pulse.imaging.clips import Clip, Track
-from pulse.imaging.colours import eight_bits
 from pulse.imaging.encoding import HOLD, Encoding
 from pulse.imaging.join import Companions, unholdable
 from pulse.imaging.pictures import InputError, setting
+from pulse.photos import ENHANCED
 from pulse.results import COMPOSITE, TOOL, encode
 from pulse.superres import weights
 from pulse.superres.networks import FRVSR
 from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
 from pulse.video.config import FilmConfig
-from pulse.video.film import PART_FRAMES, Progress, make, shape_of, still
+from pulse.video.film import PART_FRAMES, shape_of
 from pulse.video.footage import Footage, open_footage
 from pulse.video.methods import Batches, Method, compare, per_frame, recurrent, side_by_side
-from pulse.video.parts import FilmSink, PictureSink, Sink, parts_of, work_folder
+from pulse.video.parts import FilmSink, PictureSink, Sink, parts_of
 
 ENHANCED_FILM = ENHANCED.replace("picture", "film")
 DEFAULTS = ("frvsr-x4", "compact-x4", "realesr-animevideov3-x4", "srresnet-x4")
@@ -123,6 +118,19 @@ class FilmJob:
         facts = {"Software": TOOL, "Description": ENHANCED, "Network": self.network}
         return encode(image, "png", facts, COMPOSITE)
 
+    def record(self, output: Path, size: tuple[int, int]) -> dict[str, Any]:
+        """The facts of a result of that height and width."""
+        return {
+            "input": str(self.footage.path),
+            "output": str(output),
+            "new": True,
+            "network": self.network,
+            "width": size[1],
+            "height": size[0],
+            "tracks": [str(track) for track in self.tracks],
+            "notes": list(self.notes),
+        }
+
 
 def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) -> FilmJob:
     """A film that can be made, as far as can be told before.
@@ -156,7 +164,6 @@ def job_of(source: Path, target: Path, network: str | None, config: FilmConfig) 
             )
         notes += [f"Left out is {track}." for track in lost]
         tracks = tuple(track for track in tracks if track not in lost)
-    check_output(target.parent)
     return FilmJob(footage, target, name, sha256, config, encoding, tracks, tuple(notes))
 
 
@@ -202,77 +209,3 @@ def _fingerprint(path: Path) -> Iterator[int]:
     facts = path.stat()
     yield facts.st_mtime_ns
     yield facts.st_size
-
-
-def write_still(job: FilmJob, network: AnyNetwork, number: int) -> dict[str, Any]:
-    """Write one frame as a picture, and say so.
-
-    Raises:
-        InputError: there is no such frame, or it cannot be written.
-    """
-    pixels = eight_bits(still(job.footage, job.method(network), number))
-    write_file(job.preview, job.to_png(Image.fromarray(pixels)))
-    return _record(job, job.preview, pixels.shape[:2]) | {"frame": number}
-
-
-def write_film(job: FilmJob, network: AnyNetwork) -> dict[str, Any]:
-    """Make the film, saying how far it is, and give the facts of it.
-
-    Raises:
-        InputError: it cannot be made; what was made of it stays.
-        MemoryError: there is too little.
-    """
-    began = time.monotonic()
-    method = job.method(network)
-    size = method.size((job.footage.height, job.footage.width))
-    if job.encoding is not None:
-        shape = shape_of(job.footage, method, job.encoding)
-        if (shape.height, shape.width) != size:
-            say(f"{job.target}: its last row or column comes twice, since sides have to be even.")
-        size = shape.height, shape.width
-    with work_folder(job.target, job.identity()) as folder, display() as shown:
-        progress = Progress(0, None, 0)
-        try:
-            for progress in make(job.footage, method, job.sink(method, folder), job.config.cut):
-                _show(shown, job.target.name, progress)
-        except KeyboardInterrupt:
-            shown.say(f"{job.target}: stopped; the same command goes on with what is made.")
-            raise
-        if progress.damage:
-            shown.say(progress.damage)
-    return _record(job, job.target, size) | {
-        "frames": progress.done,
-        "damage": progress.damage,
-        "seconds": round(time.monotonic() - began, 2),
-    }
-
-
-def _record(job: FilmJob, output: Path, size: tuple[int, int]) -> dict[str, Any]:
-    return {
-        "input": str(job.footage.path),
-        "output": str(output),
-        "new": True,
-        "network": job.network,
-        "width": size[1],
-        "height": size[0],
-        "tracks": [str(track) for track in job.tracks],
-        "notes": list(job.notes),
-    }
-
-
-def _show(shown: Display, name: str, progress: Progress) -> None:
-    words = f"{progress.done}/{progress.total or '?'} frames"
-    if progress.speed:
-        words += f", {progress.speed:.2g} a second"
-    if progress.left is not None:
-        words += f", {_span(progress.left)} left"
-    shown.bar(name, progress.done, progress.total, words)
-    if shown.due(PLAIN_EVERY):
-        shown.line(f"{name}: {words}")
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
