@@ -29,13 +29,13 @@ Updates = dict[Any, Any]
 KEPT_OPEN = 2
 """Networks that stay in memory."""
 WORDS = {
-    "frvsr-x4": "for films: sees the frames before, too",
-    "srresnet-x4": "keeps to the picture, a little soft",
-    "realesrgan-x4plus": "sharp, draws most by itself, slow",
-    "realesrgan-x4plus-anime": "for drawings, slow",
-    "realesr-animevideov3-x2": "for cartoons, quick",
-    "realesr-animevideov3-x3": "for cartoons, quick",
-    "realesr-animevideov3-x4": "for cartoons, quick",
+    "frvsr-x4": "for films, steady",
+    "srresnet-x4": "true, but soft",
+    "realesrgan-x4plus": "sharp, but slow",
+    "realesrgan-x4plus-anime": "for drawings",
+    "realesr-animevideov3-x2": "cartoons, quick",
+    "realesr-animevideov3-x3": "cartoons, quick",
+    "realesr-animevideov3-x4": "cartoons, quick",
 }
 """What networks are good for."""
 
