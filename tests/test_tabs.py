@@ -264,7 +264,7 @@ def test_photo_for_programs(server: tuple[str, Path], photo: Path, tmp_path: Pat
         difference = np.asarray(image).astype(int) - np.asarray(expected).astype(int)
     assert abs(difference).max() <= 1
     for network in ("/etc/passwd", "x.safetensors"):
-        with pytest.raises(AppError, match="No network|not in the list"):
+        with pytest.raises(AppError, match=r"No network|not in the list"):
             programme.predict(handle_file(photo), network=network, api_name="/photo")
     with pytest.raises(AppError, match=r"[Mm]aximum|At most"):
         programme.predict(handle_file(photo), scale=100, api_name="/photo")
