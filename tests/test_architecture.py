@@ -14,12 +14,18 @@ TOP = ("stylegan", "align", "pulse")
 LEVELS = (
     ("imaging",),
     ("search", "superres", "faces"),
-    ("upscale", "results", "settings"),
+    ("upscale", "results", "settings", "photos"),
     ("video", "evaluation", "batch"),
     ("web", "cli"),
     ("__main__",),
 )
-AMONG = {("results", "upscale"), ("settings", "upscale"), ("settings", "results"), ("cli", "web")}
+AMONG = {
+    ("results", "upscale"),
+    ("settings", "upscale"),
+    ("settings", "results"),
+    ("photos", "results"),
+    ("cli", "web"),
+}
 OF_STYLEGAN_IN_IMAGING = {"stylegan.files"}
 
 

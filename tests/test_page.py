@@ -44,6 +44,7 @@ def server(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("server")
     environment = {**os.environ, "TMPDIR": str(folder), "PULSE_HOME": str(folder / "home")}
     limits = ["--max-steps", "100000", "--max-upload", "2", "--no-fetch", "--waiting", "8"]
+    limits += ["--max-film", "2", "--max-seconds", "2"]
     command = [sys.executable, "app.py", "--port", "0", "--generator", str(tiny_file), *limits]
     log = folder / "log"
     with log.open("w") as file:
@@ -288,7 +289,7 @@ def test_readme_example_of_the_api(
 
 def test_api_is_typed_and_alone(server: tuple[str, Path], tmp_path: Path) -> None:
     endpoints = client(server, tmp_path).view_api(return_format="dict", print_info=False)
-    assert set(endpoints["named_endpoints"]) == {"/upscale"}
+    assert set(endpoints["named_endpoints"]) == {"/upscale", "/photo", "/film", "/compare"}
     assert endpoints["unnamed_endpoints"] == {}
     parameters = endpoints["named_endpoints"]["/upscale"]["parameters"]
     assert [parameter["parameter_name"] for parameter in parameters] == [

@@ -13,9 +13,10 @@ import typer
 
 from pulse.cli import options
 from pulse.cli.outputs import check_output, complain, say, write_file
-from pulse.cli.photos import Job, check_size, comparison, enhanced, jobs_of
+from pulse.cli.photos import Job, jobs_of
 from pulse.cli.progress import Display, display
 from pulse.imaging.pictures import InputError, read_photo, setting
+from pulse.photos import check_size, comparison, enhanced
 from pulse.superres import weights
 from pulse.superres.pictures import PictureConfig, Step, steps
 from pulse.superres.tiles import Tile

@@ -12,7 +12,7 @@ import typer
 
 from pulse.cli import options
 from pulse.cli.models import load_generator
-from pulse.cli.outputs import say
+from pulse.cli.outputs import check_output, say
 from pulse.cli.upscale import enough_memory, load_network, tile_of
 from pulse.imaging.encoding import Codec, needs_pyav
 from pulse.imaging.pictures import InputError, setting
@@ -130,8 +130,10 @@ def video(
         tone_map=tone_map,
     )
     with needs_pyav():
-        from pulse.cli.films import job_of, write_film, write_still
+        from pulse.cli.film_files import write_film, write_still
+        from pulse.video.job import job_of
     job = job_of(input, output, None if network == PULSE else network, config)
+    check_output(output.parent)
     for note in job.notes:
         say(f"{input}: {note}")
     with enough_memory(input):

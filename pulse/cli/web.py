@@ -70,14 +70,28 @@ def web(
     max_pixels: Annotated[
         float, typer.Option(min=0.001, max=64, help="Megapixels that a picture may have.")
     ] = Limits.pixels / 1e6,
+    max_result: Annotated[
+        float,
+        typer.Option(min=0.001, max=256, help="Megapixels that an enlarged picture may have."),
+    ] = Limits.enlarged / 1e6,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of a film that are enlarged at once.")
+    ] = Limits.seconds,
+    max_film: Annotated[
+        float, typer.Option(min=0.001, help="Megabytes that a film's file may have.")
+    ] = Limits.film / 1e6,
+    max_frame: Annotated[
+        float, typer.Option(min=0.001, help="Megapixels that a frame of a film may have.")
+    ] = Limits.frame / 1e6,
 ) -> None:
-    """Serve the page: a picture goes in, imaginary faces come out."""
+    """Serve the page: faces are imagined, photos and films enlarged, methods compared."""
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
         raise InputError("--auth takes a name and a password with a colon between: NAME:PASSWORD.")
     limits = Limits(
         searches, waiting, max_candidates, max_steps, int(max_upload * 1e6), int(max_pixels * 1e6),
-        fetch=fetch, each=per_address,
+        fetch=fetch, each=per_address, enlarged=int(max_result * 1e6), seconds=max_seconds,
+        film=int(max_film * 1e6), frame=int(max_frame * 1e6),
     )  # fmt: skip
     say(f"Opening the generator {generator} and the page, which takes some seconds.")
     keep_freed_memory()

@@ -21,6 +21,10 @@ WORDS = {
     "detector": "detector",
     "device": "device",
     "lr_size": "'Size to match'",
+    "scale": "'How much larger'",
+    "format": "'Kind of file'",
+    "start": "'From second'",
+    "end": "'To second'",
 }
 """What the page calls the engine's settings."""
 

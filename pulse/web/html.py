@@ -88,7 +88,7 @@ def progress(update: Waiting | Opening | Preparing | Searching) -> str:
         return status("Getting ready. The first search with a generator takes a little longer.")
     state = update.state
     done = sum(value is Status.FOUND for value in state.status)
-    left = "" if update.left is None else f", at most {_duration(update.left)} left"
+    left = "" if update.left is None else f", at most {duration(update.left)} left"
     text = f"Searching: step {state.step} of {state.steps}{left}. {_matches(done, state)}"
     return status(text, state.step / state.steps)
 
@@ -112,7 +112,8 @@ def _matches(done: int, state: State) -> str:
     return f"{done or 'None'} of {of} faces {verb} the input."
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     return f"{round(seconds / 60)} min"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pulse.imaging.pictures import InputError
+from pulse.web.updates import Waiting
 
 Update = TypeVar("Update")
 EVERY = 0.25
@@ -62,6 +63,41 @@ class Line:
     def leave(self, ticket: object) -> None:
         with self._lock:
             self._tickets = [other for other in self._tickets if other is not ticket]
+
+    def serve(
+        self,
+        work: Callable[[Callable[[Update], None]], None],
+        stop: threading.Event,
+        address: str = "",
+    ) -> Iterator[Waiting | Update]:
+        """Wait, then `follow` the work; it ends within a second after `stop` is set.
+
+        The place is free again when what is being computed then is over.
+
+        Raises:
+            InputError: the line is too long.
+        """
+        ticket = self.join(address)
+        try:
+            last = None
+            while (ahead := self.ahead(ticket)) and not stop.wait(0.1):
+                if ahead != last:
+                    yield Waiting(ahead)
+                last = ahead
+        except GeneratorExit:
+            self.leave(ticket)
+            raise
+        if stop.is_set():
+            self.leave(ticket)
+            return
+
+        def served(tell: Callable[[Update], None]) -> None:
+            try:
+                work(tell)
+            finally:
+                self.leave(ticket)
+
+        yield from follow(served, stop)
 
 
 def follow(

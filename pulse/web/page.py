@@ -24,22 +24,22 @@ from pulse.web.blocks import Blocks, address_of, file_of
 from pulse.web.controls import describe, sentence
 from pulse.web.controls import order as read_order
 from pulse.web.controls import wish as read_wish
+from pulse.web.markup import lead
 from pulse.web.scripts import CHOOSE, SCROLL, SLIDE
 from pulse.web.server import Site
 from pulse.web.studio import Studio, archive, candidate_file
+from pulse.web.tabs import Updates, limit_of, other_tabs, style
 from pulse.web.updates import Done, Searching
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = "This result is not kept any more; please search again."
-Updates = dict[Any, Any]
-"""Part of the page -> what becomes of it."""
 
 
 def site_of(studio: Studio) -> Site:
     """The page of a studio."""
     os.environ["GRADIO_TEMP_DIR"] = str(studio.folder)  # Uploads are swept up with the rest.
     blocks = Page(studio).blocks
-    return Site(blocks, html.style(), ("api", "settings"), EXAMPLES, studio.limits.upload)
+    return Site(blocks, style(), ("api", "settings"), EXAMPLES, limit_of(studio.limits))
 
 
 class Page:
@@ -49,16 +49,19 @@ class Page:
         self.studio = studio
         self.examples = sorted(EXAMPLES.glob("*.*")) if EXAMPLES.is_dir() else []
         with Blocks(title="PULSE", analytics_enabled=False, fill_width=True) as self.blocks:
-            gr.HTML(
-                "<header><h1>PULSE</h1><p>Give it a small, blurred or pixelated face. It imagines "
-                "people who would look just like that if they were as small.</p></header>"
-            )
-            gr.HTML(html.caution(), elem_id="caution")
-            with gr.Row():
-                with gr.Column(scale=2, min_width=300):
-                    self._inputs()
-                with gr.Column(scale=3, min_width=300):
-                    self._outputs()
+            with gr.Tabs():
+                with gr.Tab("Face"):
+                    lead(
+                        "Give it a small, blurred or pixelated face. It imagines people who would "
+                        "look just like that if they were as small."
+                    )
+                    gr.HTML(html.caution(), elem_id="caution")
+                    with gr.Row():
+                        with gr.Column(scale=2, min_width=300):
+                            self._inputs()
+                        with gr.Column(scale=3, min_width=300):
+                            self._outputs()
+                other_tabs(studio, self.examples)
             self._events()
 
     def _inputs(self) -> None:
@@ -78,12 +81,9 @@ class Page:
         self.faces = gr.HTML(js_on_load=CHOOSE, elem_id="faces")
         self.matched = gr.HTML(elem_id="matched")
         self.candidates = gr.Slider(
-            1,
-            limits.candidates,
-            min(UpscaleConfig.candidates, limits.candidates),
-            step=1,
+            1, limits.candidates, min(UpscaleConfig.candidates, limits.candidates), step=1,
             label="How many faces",
-        )
+        )  # fmt: skip
         self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")
         self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
         if self.examples:

@@ -20,7 +20,7 @@ from pulse.faces.prepare import FaceSettings, LRFace, prepare
 from pulse.imaging.pictures import InputError, Picture, read_picture, write_bytes
 from pulse.results import Result, facts_of, pasted, write_result
 from pulse.upscale import Precision, UpscaleConfig, Upscaler
-from pulse.web.line import Line, follow
+from pulse.web.line import Line
 from pulse.web.updates import (
     Done,
     Limits,
@@ -29,7 +29,6 @@ from pulse.web.updates import (
     Searching,
     Tell,
     Update,
-    Waiting,
     Wish,
 )
 from stylegan import EMBEDDED, CheckpointError, zoo
@@ -54,6 +53,7 @@ class Visit:
         picture, face: that his last search was for.
         details: how each candidate of his last search is shown.
         stop: ends his search.
+        stops: end what he has going on elsewhere, by the page's tabs.
         running: how many searches of his run or wait; while there are any, he is not forgotten.
     """
 
@@ -62,6 +62,7 @@ class Visit:
     face: LRFace | None = None
     details: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    stops: dict[str, threading.Event] = field(default_factory=dict)
     running: int = 0
     used: float = field(default_factory=time.monotonic)
 
@@ -103,7 +104,7 @@ class Studio:
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._looking = threading.Lock()
         self._framings: OrderedDict[tuple[Path, bool], list[Framing]] = OrderedDict()
-        self._line = Line(self.limits.searches, self.limits.waiting, self.limits.each)
+        self.line = Line(self.limits.searches, self.limits.waiting, self.limits.each)
         self._visits: OrderedDict[str, Visit] = OrderedDict()
 
     def generators(self) -> list[str]:
@@ -196,38 +197,22 @@ class Studio:
         """
         self.limits.check(config)
         face = self.face(wish)  # Before the line: whoever gave what is no face need not wait.
-        ticket = self._line.join(address)
-        try:
-            last = None
-            while (ahead := self._line.ahead(ticket)) and not stop.wait(0.1):
-                if ahead != last:
-                    yield Waiting(ahead)
-                last = ahead
-        except GeneratorExit:
-            self._line.leave(ticket)
-            raise
-        if stop.is_set():
-            self._line.leave(ticket)
-            return
         upscaler: Upscaler | None = None
         complete = False
 
         def work(tell: Tell) -> None:
             nonlocal upscaler, complete
-            try:
-                upscaler = self._open(wish.generator, tell)
-                if not upscaler.knows(face, config.search):
-                    tell(Preparing())
-                tolerance = config.search.with_noise(face.degrade.noise).tolerance
-                start = time.monotonic()
-                for state in upscaler.search(face, config):
-                    tell(Searching(state, time.monotonic() - start, tolerance))
-                complete = True
-            finally:
-                self._line.leave(ticket)
+            upscaler = self._open(wish.generator, tell)
+            if not upscaler.knows(face, config.search):
+                tell(Preparing())
+            tolerance = config.search.with_noise(face.degrade.noise).tolerance
+            start = time.monotonic()
+            for state in upscaler.search(face, config):
+                tell(Searching(state, time.monotonic() - start, tolerance))
+            complete = True
 
         shown: Searching | None = None
-        for update in follow(work, stop):
+        for update in self.line.serve(work, stop, address):
             yield update
             if isinstance(update, Searching):
                 shown = update
@@ -263,6 +248,10 @@ class Studio:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
 
+    def first_upscaler(self, tell: Tell) -> Upscaler:
+        """The generator that is chosen at first, ready to search."""
+        return self._open(self.first, tell)
+
     def find(self, key: str) -> Visit | None:
         """What is kept of the visitor of that key, if he has searched here."""
         with self._lock:
@@ -296,7 +285,8 @@ class Studio:
         with self._lock:
             visit = self._visits.pop(key, None)
         if visit is not None:
-            visit.stop.set()
+            for stop in (visit.stop, *visit.stops.values()):
+                stop.set()
             shutil.rmtree(visit.folder, ignore_errors=True)
 
     def paste(self, visit: Visit, index: int) -> Path:
@@ -334,10 +324,16 @@ def archive(result: Result, folder: Path) -> Path:
     """Write a result into a folder, and all its files into `pulse.zip` beside them."""
     shutil.rmtree(folder, ignore_errors=True)
     write_result(result, folder)
+    return packed(folder)
+
+
+def packed(folder: Path) -> Path:
+    """Write all files of a folder into `pulse.zip` beside them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed already.
         for path in sorted(folder.iterdir()):
-            file.write(path, path.name)
+            if not path.name.startswith("."):  # Not whole yet.
+                file.write(path, path.name)
     target = folder / "pulse.zip"
     write_bytes(target, buffer.getvalue())
     return target

@@ -26,6 +26,10 @@ class Limits:
         pixels: of a picture.
         visitors: whose results are kept at once; the longest unused are removed first.
         fetch: whether generators that are not here may be fetched.
+        enlarged: pixels that a picture, or a frame of a film, may be given by a network.
+        seconds: of a film that are taken at once.
+        film: bytes of a film's file.
+        frame: pixels that a frame of a film may have.
     """
 
     searches: int = 1
@@ -37,6 +41,10 @@ class Limits:
     visitors: int = 100
     fetch: bool = True
     each: int = 10
+    enlarged: int = 50_000_000
+    seconds: float = 30.0
+    film: int = 100_000_000
+    frame: int = 1_000_000
 
     def check(self, config: UpscaleConfig) -> None:
         """Raises InputError if more is asked for than is allowed."""
