@@ -64,10 +64,6 @@ def test_limits_are_said_before_the_work(studio: Studio, tmp_path: Path) -> None
     kinds = {
         "large": (Kind(size=(128, 96), sounds=0), "128x96 pixels; at most 0.01 megapixels a frame"),
         "long": (Kind(times=range(0, 60 * 3600, 3600), sounds=0), "2.4 s of film, and at most 2 s"),
-        "fast": (
-            Kind(times=range(0, 60_000, 200), sounds=0),
-            "more than 120 frames",
-        ),
     }
     for name, (kind, words) in kinds.items():
         film = make_film(tmp_path / f"{name}.mkv", kind)
@@ -81,6 +77,18 @@ def test_limits_are_said_before_the_work(studio: Studio, tmp_path: Path) -> None
     for scale in (None, 0.5, 9):
         with pytest.raises(InputError, match="from 1 to 8"):
             check_scale(scale, 15, 10, LIMITS)
+
+
+def test_a_film_of_too_many_frames(
+    studio: Studio, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make_film(tmp_path / "a.mp4", Kind(size=(16, 12), sounds=0))
+    wanted = order(studio, networks, film)
+    monkeypatch.setattr("pulse.web.film_jobs.FASTEST", 3)
+    with pytest.raises(InputError, match="more than 6 frames"):
+        order(studio, networks, film)
+    with pytest.raises(InputError, match="more than 6 frames"):  # It had said that it has fewer.
+        list(wanted.run(place(tmp_path / "out")))
 
 
 def test_files_that_are_no_films(studio: Studio, tmp_path: Path) -> None:
