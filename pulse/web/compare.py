@@ -128,7 +128,7 @@ class CompareTab:
         )
         for part in (self.face, self.as_it_is):
             part.change(self.look, controls, told, **anew)
-        self.begin.click(self.compare, controls, [*self.stage.parts, *results], **anew)
+        self.begin.click(self.side_by_side, controls, [*self.stage.parts, *results], **anew)
         self.stop.click(self.desk.halt, None, self.stop, queue=False, **private)
         if self.examples:
             self.tried.select(self.example, None, self.picture, queue=False, **private)
@@ -191,7 +191,7 @@ class CompareTab:
         self.desk.stop(request)
         return {self.cards: EXPLAINED, self.download: gr.DownloadButton(visible=False)}
 
-    def compare(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
+    def side_by_side(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Run the methods and show each as it comes."""
         made: list[Card] = []
 
