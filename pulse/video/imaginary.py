@@ -173,7 +173,7 @@ class Faces:
             under = to_image(large)
             pasted = paste_back(under, place, to_image(state.images[0].cpu()))
             # As a difference, so that what has more than 8 bits keeps them elsewhere.
-            large = large + to_tensor(pasted) - to_tensor(under)
+            large = large + (to_tensor(pasted) - to_tensor(under))
             entries.append(_entry(number, index, state, time.monotonic() - began))
         return large
 
