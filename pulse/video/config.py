@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pulse.imaging.encoding import Codec
 from pulse.imaging.pictures import InputError, setting
+from pulse.search import SearchConfig
 from pulse.superres.pictures import PictureConfig
 from pulse.upscale import UpscaleConfig
 from stylegan import EMBEDDED
@@ -51,6 +52,7 @@ class FaceConfig:
         generator: name or file of what draws them.
         seed: of the first candidate.
         candidates: searched for where a face first shows, of which the nearest goes on.
+        search: how, but for that weight.
         hold: weight of the departure from the frame before, as in `SearchConfig`.
         label: whether a corner of each frame says that the faces are imaginary.
     """
@@ -58,6 +60,7 @@ class FaceConfig:
     generator: str = EMBEDDED
     seed: int = UpscaleConfig.seed
     candidates: int = UpscaleConfig.candidates
+    search: SearchConfig = field(default_factory=SearchConfig)
     hold: float = 10.0
     label: bool = True
 

@@ -27,7 +27,7 @@ from pulse.faces.framing import MIN_LR_SIZE
 from pulse.faces.prepare import LR_SIZE, LRFace, cut_out
 from pulse.imaging.colours import eight_bits
 from pulse.imaging.pictures import InputError, setting, to_image, to_tensor
-from pulse.search import SearchConfig, Start, State, Status
+from pulse.search import Start, State, Status
 from pulse.search.descent import usual_batch
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.video.config import Cut, FaceConfig
@@ -118,7 +118,7 @@ class Faces:
         """
         self.upscaler, self.tracks, self.config, self.folder = upscaler, tracks, config, folder
         self._sizes = [min(LR_SIZE, size_of(track)) for track in tracks]
-        search = SearchConfig()
+        search = config.search
         self._batch = min(config.candidates, usual_batch(upscaler.generator))
         self._first = UpscaleConfig(config.candidates, config.seed, search=search)
         self._free = replace(self._first, candidates=1)
@@ -173,7 +173,7 @@ class Faces:
             under = to_image(large)
             pasted = paste_back(under, place, to_image(state.images[0].cpu()))
             # As a difference, so that what has more than 8 bits keeps them elsewhere.
-            large = large + to_tensor(pasted) - to_tensor(under)
+            large = large + (to_tensor(pasted) - to_tensor(under))
             entries.append(_entry(number, index, state, time.monotonic() - began))
         return large
 

@@ -74,7 +74,9 @@ def upscaler(tiny: Generator) -> Upscaler:
 
 
 def config(**changes: float) -> FaceConfig:
-    return replace(FaceConfig(candidates=2, label=False), **changes)  # type: ignore[arg-type]
+    search = SearchConfig(steps=2, draws=8, tolerance=changes.pop("tolerance", 1e-3))
+    plain = FaceConfig(candidates=2, search=search, label=False)
+    return replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def film(upscaler: Upscaler, target: Path, source: Path, stop: int | None = None) -> list[dict]:
@@ -112,9 +114,9 @@ def test_a_frame_begins_where_the_last_one_ended(upscaler: Upscaler) -> None:
     frame = torch.nn.functional.avg_pool2d(frame[None], 9, 1, 4)[0]
     standing = track()
     standing = Track(standing.numbers, standing.points[:1].repeat(COUNT, 0), standing.scores)
-    method = Faces(upscaler, [standing], config()).method(SAME)
+    method = Faces(upscaler, [standing], config(tolerance=0.5)).method(SAME)
     made = list(method.apply(iter([frame] * COUNT), 0))
-    assert all(torch.equal(made[0], other) for other in made[1:])
+    assert all(torch.allclose(made[0], other, atol=0.01) for other in made[1:])
     afresh = next(iter(method.apply(iter([frame]), 3)))  # Nothing is known of what was before.
     assert torch.allclose(afresh, made[0], atol=1e-5)
 
@@ -174,7 +176,7 @@ def test_the_label_lies_in_a_corner(upscaler: Upscaler) -> None:
     rows, columns = torch.nonzero(changed).T
     assert rows.min() > 100
     assert 40 < columns.max() < 100
-    assert made[:, rows, columns].max() == 1
+    assert made[:, rows, columns].max() > 0.8
     (tiny_frame,) = faces.apply(iter([torch.rand(3, 6, 9)]), 5)
     assert tiny_frame.shape == (3, 6, 9)
 
