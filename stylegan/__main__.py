@@ -125,7 +125,7 @@ def train(
     for progress in trainer.run(pictures):
         line = json.dumps({key: round(value, 4) for key, value in asdict(progress).items()})
         print(line, flush=True)
-        with (output / "log.jsonl").open("a") as log:
+        with (output / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(line + "\n")
         finished = progress.resolution == resolution and progress.images >= images
         if time.monotonic() - saved > SAVE_SECONDS or finished:

@@ -150,7 +150,7 @@ def _strata(folder: Path) -> dict[str, str]:
     """File name -> stratum, in the order of the tables; empty where there is no table."""
     strata: dict[str, str] = {}
     for table in sorted(folder.glob("*.csv")):
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if "file" in row and "source" in row:
                     # Digits only number folders and say nothing of the kind.

@@ -71,7 +71,7 @@ def _transfer(url: str, part: Path, most: int, progress: Progress | None) -> Non
     """One request for what is missing, read to its end."""
     tag = _tag(part)
     size = held(part)
-    with _ask(url, size, tag.read_text() if size else "") as response:
+    with _ask(url, size, tag.read_text("utf-8") if size else "") as response:
         partial = response.status_code == requests.codes.partial
         start = response.headers.get("Content-Range", "").partition("-")[0]
         if response.status_code == requests.codes.range_not_satisfiable or (
@@ -148,6 +148,6 @@ def _write_tag(tag: Path, response: requests.Response) -> None:
     if name.startswith("W/"):
         name = response.headers.get("Last-Modified", "")
     if name:
-        tag.write_text(name)
+        tag.write_text(name, "utf-8")
     else:
         tag.unlink(missing_ok=True)

@@ -289,12 +289,12 @@ def _expected(file: RemoteFile, path: Path) -> str | None:
     if file.sha256 is not None:
         return file.sha256
     record = _record_of(path)
-    return record.read_text().partition(" ")[0] if record.exists() else None
+    return record.read_text("utf-8").partition(" ")[0] if record.exists() else None
 
 
 def _record(path: Path, sha256: str) -> None:
     with whole(_record_of(path)) as file:
-        file.write_text(f"{sha256}  {path.name}\n")
+        file.write_text(f"{sha256}  {path.name}\n", "utf-8")
 
 
 def _record_of(path: Path) -> Path:

@@ -32,7 +32,7 @@ OF_STYLEGAN_IN_IMAGING = {"stylegan.files"}
 def imported(path: Path) -> set[str]:
     """Full names of all modules that a file imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -99,7 +99,7 @@ def test_files_stay_small() -> None:
 
 
 def lines(path: Path) -> int:
-    return len(path.read_text().splitlines())
+    return len(path.read_text("utf-8").splitlines())
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,34 @@ def test_command_line_starts_without_what_is_not_always_there() -> None:
     absent = {"gradio", "ray", "fsspec", "av", "matplotlib"}
     code = f"import sys, pulse.cli.app; sys.exit(bool({absent} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def files_of_all() -> list[Path]:
+    return sorted(path for top in TOP for path in (ROOT / top).glob("**/*.py"))
+
+
+def names_encoding(call: ast.Call) -> bool:
+    """Whether a call that reads or writes text says in which encoding; true of any other."""
+    if not isinstance(call.func, ast.Attribute):
+        return True
+    given = len(call.args)
+    match call.func.attr:
+        case "read_text":
+            there = given >= 1
+        case "write_text":
+            there = given >= 2
+        case "open":
+            mode = call.args[0] if call.args else None
+            words = mode.value if isinstance(mode, ast.Constant) else ""
+            of_text = isinstance(words, str) and words in {"r", "w", "a", "x", "r+", "w+", "a+"}
+            there = not of_text and all(keyword.arg != "newline" for keyword in call.keywords)
+        case _:
+            return True
+    return there or any(keyword.arg == "encoding" for keyword in call.keywords)
+
+
+@pytest.mark.parametrize("path", files_of_all(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_text_has_the_same_encoding_on_every_system(path: Path) -> None:
+    """Windows would take another than UTF-8 where none is named."""
+    calls = [x for x in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(x, ast.Call)]
+    assert [call.lineno for call in calls if not names_encoding(call)] == []

@@ -9,6 +9,8 @@ import socket
 import time
 from typing import Any
 
+import psutil
+
 
 def new_owner() -> bytes:
     facts = {
@@ -33,9 +35,7 @@ def is_alive(data: bytes) -> bool:
     if owner.get("host") != socket.gethostname():
         return True  # Nobody here can tell.
     try:
-        os.kill(int(owner["process"]), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError):
+        # Not `os.kill(process, 0)`, which on Windows sends Ctrl-C.
+        return psutil.pid_exists(int(owner["process"]))
+    except (OverflowError, ValueError):
         return True
-    return True

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from pulse import __version__
-from pulse.cli import align, batch, evaluate, models, run, train, upscale, video, web
+from pulse.cli import align, batch, doctor, evaluate, models, run, train, upscale, video, web
 from pulse.cli.outputs import complain, say
 from pulse.imaging.pictures import InputError
 from stylegan import CheckpointError
@@ -18,7 +18,6 @@ from stylegan import CheckpointError
 app = typer.Typer(
     name="pulse",
     help="Imagine high-resolution faces that downscale to a tiny one. They are imaginary people.",
-    add_completion=False,
     rich_markup_mode=None,
 )
 app.add_typer(models.app, name="models")
@@ -30,6 +29,7 @@ app.command("upscale")(upscale.upscale)
 app.command("train")(train.work)
 app.command("evaluate")(evaluate.evaluate)
 app.command("video")(video.video)
+app.command("doctor")(doctor.doctor)
 INTERRUPTED = 130  # What typer makes of Ctrl-C.
 
 
@@ -54,7 +54,7 @@ def main() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may hold anything.
     try:
         arguments = sys.argv[1:] or ["--help"]
-        code = typer.main.get_command(app).main(arguments, standalone_mode=False)
+        code = typer.main.get_command(app).main(arguments, "pulse", standalone_mode=False)
     except (InputError, CheckpointError) as error:
         complain(error)
         return 2

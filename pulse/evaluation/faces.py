@@ -129,7 +129,7 @@ def read_labels(text: str) -> dict[str, tuple[str, ...]]:
         before, _, column = text.rpartition(":")
         path = Path(before)
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or ())
             column = column or next((n for n in ("label", "original") if n in names), "label")

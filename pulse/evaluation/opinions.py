@@ -60,7 +60,7 @@ def keep(folder: Path, shown: Shown, score: int, rater: str) -> None:
         raise ValueError(f"A score of {score} is not from {WORST} to {BEST}.")
     line = json.dumps({**asdict(shown), "score": score, "rater": rater})
     try:
-        with (folder / ANSWERS).open("a") as file:
+        with (folder / ANSWERS).open("a", encoding="utf-8") as file:
             # It begins on a line of its own, also behind one that was cut off by a kill.
             file.write(f"\n{line}\n")
     except OSError as error:
@@ -76,7 +76,7 @@ def opinions(folder: Path) -> dict[str, Value]:
     """
     last: dict[tuple[str, str, str], int] = {}
     try:
-        lines = (folder / ANSWERS).read_text().splitlines()
+        lines = (folder / ANSWERS).read_text("utf-8").splitlines()
     except FileNotFoundError:
         lines = []
     for line in lines:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,7 +29,6 @@ BUDGET = 2**30
 """Bytes that "auto" lets a network hold at once, at most."""
 SHARE = 4
 """It takes no more than this fraction of what is free."""
-_MEMINFO = Path("/proc/meminfo")  # Linux only.
 
 
 class Partial(NamedTuple):
@@ -104,13 +102,11 @@ def affordable(network: Network, lr: Float[Tensor, "b 3 h w"]) -> int:
 
 
 def _free(device: torch.device) -> int:
-    """Bytes of memory that are free, or a guess where the system does not tell."""
+    """Bytes of memory that are free, or a guess where the device does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if device.type == "cpu" and _MEMINFO.is_file():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text())
-        if found:
-            return int(found[1]) * 1024
+    if device.type == "cpu":
+        return psutil.virtual_memory().available
     return SHARE * BUDGET
 
 

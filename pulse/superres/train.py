@@ -99,7 +99,7 @@ def _kept(training: Training, pairs: Source, folder: Path, progress: Progress) -
     training.seconds += time.monotonic() - begin
     _save(training, pairs, folder, figures)
     progress = replace(progress, **figures)
-    with (folder / LOG).open("a") as log:
+    with (folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(progress)) + "\n")
     return progress
 

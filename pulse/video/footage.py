@@ -129,11 +129,11 @@ def open_footage(path: Path, rate: Fraction | None, tone_map: bool) -> Footage:
 def write_times(path: Path, times: Sequence[float]) -> None:
     """Write when frames are shown, in seconds."""
     lines = [_FIRST_LINE, *(f"{1000 * seconds:.6f}" for seconds in times)]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _read_times(path: Path, count: int) -> list[int]:
-    lines = [x for x in path.read_text(errors="replace").splitlines() if x and x[0] != "#"]
+    lines = [x for x in path.read_text("utf-8", errors="replace").splitlines() if x and x[0] != "#"]
     try:
         times = [round(Fraction(line) / 1000 / _TICK) for line in lines]
     except ValueError:

@@ -85,7 +85,7 @@ def work_folder(target: Path, job: dict[str, Any]) -> Iterator[Path]:
     try:
         notes = folder / "job.json"
         text = json.dumps(job, indent=2, sort_keys=True)
-        if not notes.is_file() or notes.read_text() != text:
+        if not notes.is_file() or notes.read_text("utf-8") != text:
             _emptied(folder)
             write_bytes(notes, text.encode())
         for rest in folder.glob(".*.part"):
@@ -176,7 +176,7 @@ class PictureSink:
             rest.unlink()
 
     def _times(self, count: int) -> list[str]:
-        return [x for number in range(count) for x in self._mark(number).read_text().split()]
+        return [x for number in range(count) for x in self._mark(number).read_text("utf-8").split()]
 
     def _mark(self, number: int) -> Path:
         return self.folder / f"{number:06}.{FINISHED}"

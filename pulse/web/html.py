@@ -204,4 +204,4 @@ def _error(error: float) -> str:
 
 def style() -> str:
     """The page's style sheet."""
-    return Path(__file__).with_name("page.css").read_text()
+    return Path(__file__).with_name("page.css").read_text("utf-8")
