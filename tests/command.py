@@ -230,8 +230,8 @@ def _child(main: Any, wish: dict[str, Any], files: list[int]) -> None:
             os.dup2(file, number)
             os.close(file)
         # The server's own tell of other files.
-        sys.stdout = open(1, "w", closefd=False)  # noqa: PTH123, SIM115
-        sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.argv[:] = [str(ROOT / wish["program"] / "__main__.py"), *wish["argv"]]
         code = main()
     except SystemExit as ended:

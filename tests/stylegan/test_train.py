@@ -335,7 +335,6 @@ def test_impossible_settings_are_refused(changes: dict[str, int], message: str) 
         replace(SMALL, **changes)
 
 
-@pytest.mark.slow
 def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

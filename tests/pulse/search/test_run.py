@@ -215,6 +215,16 @@ def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
         SearchConfig(**change)  # type: ignore[arg-type]
 
 
+def test_it_comes_closer_and_sooner_than_the_paper_s_recipe(tiny: Generator) -> None:
+    target, degrade = face(tiny, 8), Bicubic(32, 8)
+    config = SearchConfig(tolerance=3e-3)
+    ours = last(tiny, target, [0, 1], degrade, config)
+    paper = last(tiny, target, [0, 1], degrade, replace(PAPER, tolerance=3e-3))
+    assert ours.status == (Status.FOUND,) * 2
+    assert ours.best.median() < paper.best.median()
+    assert ours.step <= paper.step
+
+
 @pytest.mark.slow
 def test_the_embedded_generator_finds_its_own_faces() -> None:
     """Better and sooner than the paper's recipe, on faces that it can draw for certain."""
