@@ -499,7 +499,7 @@ def begun(*arguments: str, cwd: Path, stderr: int = PIPE) -> Started:
 
 
 def wait_for(path: Path, process: Started) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not path.exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
