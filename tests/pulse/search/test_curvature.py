@@ -97,7 +97,7 @@ def test_both_save_steps_on_faces() -> None:
     """On faces that the generator draws itself, though not from the latents it would start at."""
     upscaler = Upscaler.load()
     generator = upscaler.generator
-    w = generator.mapping(torch.randn(4, generator.z_dim))
+    w = generator.mapping(torch.randn(8, generator.z_dim))
     images = generator.synthesis(w[:, None].expand(-1, generator.num_layers, -1))
     targets = Bicubic(generator.resolution, 16)((images.clamp(-1, 1) + 1) / 2)
 
