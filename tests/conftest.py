@@ -1,9 +1,12 @@
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from pulse.faces.prepare import LRFace
 from pulse.search import SearchConfig
@@ -27,24 +30,33 @@ def _same_start() -> None:
 
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is worked out once for the embedded generator, so that not every test does it again."""
-    folder = tmp_path_factory.mktemp("fitted") / "cache"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PULSE_HOME", str(folder))
+    """What is worked out once for a generator, so that not every test does it again.
+
+    It is there for the embedded generator at once; for others the first test leaves it. All
+    processes of the tests share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    with FileLock(base / "fitted.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULSE_HOME", str(base / "fitted"))
         Upscaler.load().aids(LRFace(0, torch.zeros(3, 16, 16)), SearchConfig())
-    return folder
+    return base / "fitted"
 
 
 @pytest.fixture(autouse=True)
 def home(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, fitted: Path
-) -> Path:
+) -> Iterator[Path]:
     """A cache folder of the test's own, for the commands that it starts as well."""
     folder = tmp_path_factory.mktemp("home") / "cache"
     shutil.copytree(fitted, folder, copy_function=os.link)
     monkeypatch.setenv("PULSE_HOME", str(folder))
     monkeypatch.delenv("PULSE_MIRROR", raising=False)
-    return folder
+    yield folder
+    for file in folder.glob(f"*/{64 * '[0-9a-f]'}-*"):  # Known by a file's checksum.
+        with suppress(FileExistsError):
+            os.link(file, fitted / file.relative_to(folder))
 
 
 @pytest.fixture
@@ -64,7 +76,8 @@ def shared() -> Path:
 
 @pytest.fixture
 def tiny() -> Generator:
-    """A random StyleGAN2 of 32 pixels, small enough for any test."""
+    """A random StyleGAN2 of 32 pixels, small enough for any test, and the same in all."""
+    torch.manual_seed(0)
     config = StyleGAN2Config(channels=(16, 16, 8, 8), z_dim=32, w_dim=32, mapping_layers=2)
     generator = StyleGAN2(config).requires_grad_(False).eval()
     for block in generator.blocks:

@@ -376,7 +376,6 @@ def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_
     assert answer.status_code == 413
 
 
-@pytest.mark.slow
 def test_what_gradio_s_hosts_set_is_honoured_and_options_win(
     tiny_file: Path, tmp_path: Path
 ) -> None:

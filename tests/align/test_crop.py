@@ -148,7 +148,6 @@ def test_wrong_calls(photo: Image.Image) -> None:
         paste_back(photo, spot, photo.crop((0, 0, 9, 9)))
 
 
-@pytest.mark.slow
 def test_photos_give_the_crops_of_the_original_recipe(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

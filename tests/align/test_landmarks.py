@@ -115,7 +115,6 @@ def test_a_large_photo_is_searched_at_a_bounded_size(drawn: list[Image.Image]) -
     assert is_framed(face, 1000, 500, 1600)
 
 
-@pytest.mark.slow
 def test_the_cnn_finds_a_face_that_is_half_covered(drawn: list[Image.Image]) -> None:
     photo = background(300, 300, 5)
     put(photo, drawn[1], 50, 50, 200)
@@ -128,7 +127,6 @@ def test_the_cnn_finds_a_face_that_is_half_covered(drawn: list[Image.Image]) -> 
     assert is_framed(face, 50, 50, 200, within=0.2)
 
 
-@pytest.mark.slow
 def test_photos_give_the_landmarks_of_the_original_recipe(shared: Path) -> None:
     expected = json.loads((shared / "fixtures" / "align" / "expected.json").read_text())
     for name, facts in expected.items():

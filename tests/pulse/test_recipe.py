@@ -13,7 +13,6 @@ from tests.command import pulse
 from tests.films import Kind, decoded, make_film, packets, times
 
 
-@pytest.mark.slow
 def test_from_a_film_to_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     kind = Kind(size=(112, 96), times=range(0, 50 * 3600, 3600))

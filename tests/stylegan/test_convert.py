@@ -1,27 +1,16 @@
 """`python -m stylegan convert`, as a person meets it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from stylegan.checkpoints import open_checkpoint, read_metadata
+from tests.command import Done, stylegan
 
-ROOT = Path(__file__).parents[2]
 
-
-def convert(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stylegan", "convert", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
-        check=False,
-    )
+def convert(*arguments: str | Path, cwd: Path) -> Done:
+    return stylegan("convert", *arguments, cwd=cwd)
 
 
 def test_a_checkpoint_becomes_safetensors(shared: Path, tmp_path: Path) -> None:

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config, upsample
 from stylegan.train import FILES, Trainer
 from stylegan.training_config import DivergedError, TrainConfig
 from stylegan.widen import widen
+from tests.command import stylegan as run
 
 SMALL = TrainConfig(
     resolution=16,
@@ -337,34 +335,28 @@ def test_impossible_settings_are_refused(changes: dict[str, int], message: str) 
         replace(SMALL, **changes)
 
 
-@pytest.mark.slow
 def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for i in range(24):
         Image.effect_noise((40, 30), 50 + i).convert("RGB").save(data / f"{i:02d}.png")
-    command = [sys.executable, "-m", "stylegan", "train", "--data", str(data), "--output"]
-    command += [str(tmp_path / "run"), "--resolution", "16", "--start-resolution", "8"]
-    command += ["--channels", "8,8,8", "--held-out", "4", "--start-images", "32", "--batch", "8"]
-    first = subprocess.run([*command, "--images", "32"], capture_output=True, text=True, check=True)
+    command = ["train", "--data", data, "--output", "run", "--resolution", 16]
+    command += ["--start-resolution", 8, "--channels", "8,8,8", "--held-out", 4]
+    command += ["--start-images", 32, "--batch", 8]
+    first = run(*command, "--images", 32, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
     assert "20 pictures" in first.stdout
     names = {path.name for path in (tmp_path / "run").iterdir()}
     networks = set(FILES)
     assert names == networks | {"state.pt", "log.jsonl", "16-00000032.png"}
-    again = subprocess.run([*command, "--images", "64"], capture_output=True, text=True, check=True)
+    again = run(*command, "--images", 64, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     assert "Going on at 16 pixels, 32 pictures." in again.stdout
     generator = tmp_path / "run" / "generator.safetensors"
     assert stylegan.load(generator).resolution == 16
 
-    command = [sys.executable, "-m", "stylegan", "evaluate", str(generator)]
-    measured = subprocess.run(
-        [*command, "--data", str(data), "--count", "8"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    measured = run("evaluate", generator, "--data", data, "--count", 8, cwd=tmp_path)
+    assert measured.returncode == 0, measured.stderr
     assert "kernel x 1000, Lite0" in measured.stdout
     with Image.open(tmp_path / "samples.png") as sheet:
         assert sheet.size == (160, 160)
@@ -382,14 +374,7 @@ def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
 def test_command_line_refuses_in_one_sentence(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "stylegan", "train", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
-        check=False,
-    )
+    done = run("train", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

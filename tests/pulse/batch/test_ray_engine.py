@@ -56,10 +56,9 @@ def manifest(output: Path) -> list[Entry]:
     return [replace(Entry.parse(line), seconds=0) for line in lines]
 
 
-@pytest.mark.slow
 def test_two_workers_one_of_them_killed(folder: Path) -> None:
     """It makes what one process makes, and takes over from it and back."""
-    steps = ["--steps", "60", "--tolerance", "1e-9"]
+    steps = ["--steps", "40", "--tolerance", "1e-9"]
     process = begin("in", "ray", *OPTIONS, *steps, *RAY, cwd=folder)
     assert process.stderr is not None
     workers: list[int] = []
@@ -118,7 +117,6 @@ def test_a_folder_that_vanishes_while_workers_write(folder: Path) -> None:
         json.loads(path.read_text())
 
 
-@pytest.mark.slow
 def test_wrong_calls(folder: Path) -> None:
     for arguments, message in (
         (["--address", "127.0.0.1:1"], "There is no Ray cluster at 127.0.0.1:1"),

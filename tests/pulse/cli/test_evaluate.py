@@ -1,9 +1,6 @@
 """`pulse evaluate` as a person meets it: in a process of its own, killed and gone on with."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,9 @@ from pulse.superres.networks import SRResNetConfig
 from stylegan import Generator
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
-from tests.command import Done, pulse
+from tests.command import DEVNULL, Done, Started, pulse
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 240
-
-
-def command(*arguments: str | float | Path) -> list[str]:
-    return [sys.executable, "-m", "pulse", "evaluate", *map(str, arguments)]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
 def evaluate(*arguments: str | float | Path, cwd: Path) -> Done:
@@ -79,16 +67,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_and_comes_to_the_same(folder: Path) -> None:
     arguments = (
         "in", "--generator", "tiny.safetensors", "--methods", "nearest,default",
         "--steps", 4, "-n", 2, "--labels", "labels.csv", "--json", "--workers", 2,
     )  # fmt: skip
-    process = subprocess.Popen(
-        command(*arguments, "-o", "killed"),
-        cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = ["evaluate", *map(str, arguments), "-o", "killed"]
+    process = Started(words, cwd=folder, stdout=DEVNULL, stderr=DEVNULL)
     deadline = time.monotonic() + PATIENCE
     while len(list((folder / "killed").glob("pictures/nearest/*-drawn.json"))) < 2:
         assert time.monotonic() < deadline
@@ -133,7 +118,6 @@ def test_a_killed_run_goes_on_and_comes_to_the_same(folder: Path) -> None:
     assert "| default |" in (folder / "whole" / "table.md").read_text()
 
 
-@pytest.mark.slow
 def test_samples_of_the_generator_where_no_data_are_given(folder: Path) -> None:
     arguments = ("--generator", "tiny.safetensors", "--methods", "x.safetensors", "--count", 2)
     done = evaluate(*arguments, "--factor", 4, cwd=folder)
@@ -167,7 +151,6 @@ def test_mistakes_get_one_sentence(folder: Path, arguments: tuple[str, ...], wor
     assert done.stdout == ""
 
 
-@pytest.mark.slow
 def test_films(folder: Path) -> None:
     arguments = ("in", "--video", "--factor", 2, "--methods", "bicubic,x.safetensors")
     done = evaluate(*arguments, cwd=folder)

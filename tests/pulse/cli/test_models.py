@@ -155,18 +155,8 @@ def test_a_cut_connection_goes_on(server: FileServer, tmp_path: Path) -> None:
 
 def test_two_processes_fetch_it_once(server: FileServer, tmp_path: Path) -> None:
     server.wait.clear()
-    command = [sys.executable, "-m", "pulse", "models", "fetch", NAME]
-    both = [
-        subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment(server, tmp_path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    words, env = ["models", "fetch", NAME], environment(server, tmp_path)
+    both = [command.Started(words, cwd=tmp_path, env=env) for _ in range(2)]
     deadline = time.monotonic() + 60
     while not server.asked and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -181,12 +171,12 @@ def test_two_processes_fetch_it_once(server: FileServer, tmp_path: Path) -> None
 
 def test_a_bar_on_a_terminal(server: FileServer, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pulse", "models", "fetch", NAME],
+    process = command.Started(
+        ["models", "fetch", NAME],
         cwd=tmp_path,
         env=environment(server, tmp_path) | {"TERM": "xterm", "COLUMNS": "100"},
         stdin=theirs,
-        stdout=subprocess.DEVNULL,
+        stdout=command.DEVNULL,
         stderr=theirs,
     )
     os.close(theirs)

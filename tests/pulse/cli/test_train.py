@@ -1,10 +1,7 @@
 """`pulse train` as a person meets it: in a process of its own."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,20 +12,11 @@ from PIL import Image
 
 from pulse.superres import load
 from pulse.superres.networks import FRVSR
-from tests.command import Done, pulse
+from tests.command import DEVNULL, Done, Started, pulse
 
-ROOT = Path(__file__).parents[3]
 SMALL = (
     "--network", "compact", "--blocks", "1", "--channels", "8", "--batch", "2", "--patch", "12",
 )  # fmt: skip
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pulse", "train", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
 def run(*arguments: str, cwd: Path) -> Done:
@@ -63,10 +51,8 @@ def test_killed_and_gone_on_with(folder: Path) -> None:
         "photos", "-o", "out", *SMALL, "--gan", "--judge-channels", "2", "--judge-head", "patch",
         "--json",
     )  # fmt: skip
-    process = subprocess.Popen(
-        command(*arguments, "--steps", "1000000", "--save-every", "0.5"),
-        cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = ["train", *arguments, "--steps", "1000000", "--save-every", "0.5"]
+    process = Started(words, cwd=folder, stdout=DEVNULL, stderr=DEVNULL)
     log = folder / "out" / "log.jsonl"
     deadline = time.monotonic() + 90
     while not (log.exists() and log.read_text().count("\n") >= 2):

@@ -35,7 +35,6 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(store, (store.add(Face("face", pixels)),), ())
 
 
-@pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_said_here(plan: Plan) -> None:
     gone = Plan(plan.store, plan.faces, (Network("gone.safetensors", "0"),))
     with pytest.raises(InputError, match=re.escape("There is no network gone.safetensors")):
@@ -46,7 +45,6 @@ def test_what_goes_wrong_in_a_process_is_said_here(plan: Plan) -> None:
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.slow
 def test_to_stop_is_to_stop_iterating(plan: Plan) -> None:
     work = compare(Plan(plan.store, plan.faces, (Enlarged("nearest"),)))
     assert isinstance(work, Generator)

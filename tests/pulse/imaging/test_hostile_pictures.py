@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pulse.imaging.pictures import InputError, decode_picture, read_photo, read_picture
+from tests.command import pulse
 from tests.crafted import mutate
 from tests.crafted_pictures import KINDS, costly_pictures, face, saved, sound_pictures
 
@@ -113,11 +113,7 @@ def test_a_damaged_avif_keeps_nothing_else_from_being_written(tmp_path: Path) ->
     place = data.index(b"mdat") + 8
     (tmp_path / "bad.avif").write_bytes(data[:place] + bytes(len(data) - place))
     face(16).save(tmp_path / "good.png")
-    names = [str(tmp_path / name) for name in ("bad.avif", "good.png")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pulse", "run", *names, "-n1", "--steps=1", "-o", tmp_path / "out"],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = pulse("run", "bad.avif", "good.png", "-n1", "--steps=1", "-o", "out", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert (tmp_path / "out" / "good" / "candidate-00.png").is_file()
     assert "bad.avif is damaged and cannot be read whole" in done.stderr

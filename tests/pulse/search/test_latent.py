@@ -24,9 +24,9 @@ def test_the_fit_has_the_moments_of_the_mapping(tiny: Generator) -> None:
 
 def test_draws_lie_where_the_mapping_puts_w() -> None:
     generator = stylegan.load(stylegan.EMBEDDED)
-    prior = LatentPrior.fit(generator, 20_000)
-    drawn = prior.to_w(torch.randn(20_000, generator.w_dim))
-    mapped = generator.mapping(torch.randn(20_000, generator.z_dim))
+    prior = LatentPrior.fit(generator, 5000)
+    drawn = prior.to_w(torch.randn(5000, generator.w_dim))
+    mapped = generator.mapping(torch.randn(5000, generator.z_dim))
     spread = mapped.std(0)
     assert ((drawn.mean(0) - mapped.mean(0)).abs() < 0.25 * spread).all()
     ratio = drawn.std(0) / spread
@@ -55,9 +55,9 @@ def test_draws_lie_in_the_range_of_each_family_s_mapping(family: str, shared: Pa
     }[family]
     generator = stylegan.load(shared / "fixtures" / file)
     assert generator.family == family
-    prior = LatentPrior.fit(generator, 10_000)
-    drawn = prior.to_w(torch.randn(10_000, generator.w_dim))
-    mapped = generator.mapping(torch.randn(10_000, generator.z_dim))
+    prior = LatentPrior.fit(generator, 4000)
+    drawn = prior.to_w(torch.randn(4000, generator.w_dim))
+    mapped = generator.mapping(torch.randn(4000, generator.z_dim))
     spread = mapped.std(0)
     assert ((drawn.mean(0) - mapped.mean(0)).abs() < 0.25 * spread).all()
     assert 0.8 < (drawn.std(0) / spread).median() < 1.25
