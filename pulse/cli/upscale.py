@@ -15,12 +15,12 @@ from pulse.cli import options
 from pulse.cli.outputs import check_output, complain, say, write_file
 from pulse.cli.photos import Job, check_size, comparison, enhanced, jobs_of
 from pulse.cli.progress import Display, display
+from pulse.devices import Precision, choose_device, network_precision
 from pulse.imaging.pictures import InputError, read_photo, setting
 from pulse.superres import weights
 from pulse.superres.pictures import PictureConfig, Step, steps
 from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
-from pulse.upscale import Precision, choose_device, network_precision
 from stylegan.memory import keep_freed_memory
 
 PLAIN_EVERY = 10.0

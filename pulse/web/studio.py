@@ -15,11 +15,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from pulse.devices import Precision
 from pulse.faces.framing import MIN_LR_SIZE, Framing, find_framings
 from pulse.faces.prepare import FaceSettings, LRFace, prepare
 from pulse.imaging.pictures import InputError, Picture, read_picture, write_bytes
 from pulse.results import Result, facts_of, pasted, write_result
-from pulse.upscale import Precision, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.web.line import Line, follow
 from pulse.web.updates import (
     Done,
