@@ -293,7 +293,7 @@ def test_api_is_typed_and_alone(server: tuple[str, Path], tmp_path: Path) -> Non
     parameters = endpoints["named_endpoints"]["/upscale"]["parameters"]
     assert [parameter["parameter_name"] for parameter in parameters] == [
         "picture", "face", "candidates", "steps", "seed", "generator", "lr_size", "tolerance",
-        "preset", "as_it_is", "pixelated", "blur", "grey", "jpeg", "noise",
+        "preset", "as_it_is", "pixelated", "blur", "grey", "jpeg", "noise", "size", "finish",
     ]  # fmt: skip
     assert all(parameter["parameter_has_default"] for parameter in parameters[1:])
     kinds = {
@@ -362,7 +362,24 @@ def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_
         answer = requests.get(f"{server[0]}/gradio_api/file={path}", timeout=PATIENCE)
         assert answer.status_code in (403, 404)
     asked = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    rest = [0, 1, 1, 0, "tiny.safetensors", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    rest = [
+        0,
+        1,
+        1,
+        0,
+        "tiny.safetensors",
+        0,
+        1e-3,
+        "default",
+        False,
+        False,
+        0,
+        False,
+        0,
+        0,
+        0,
+        "auto",
+    ]
     body = {"data": [asked, *rest]}
     posted = requests.post(f"{server[0]}/gradio_api/call/upscale", json=body, timeout=PATIENCE)
     event = posted.json()["event_id"]
