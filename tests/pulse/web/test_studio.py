@@ -14,6 +14,7 @@ from PIL import Image
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture
 from pulse.search import SearchConfig, Status
+from pulse.superres.finish import Finisher
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.web.face import FaceView
 from pulse.web.history import FACES, Asked, Past, Visit
@@ -267,9 +268,17 @@ def test_faces_near_a_liked_one(studio: Studio) -> None:
     assert distances(near).min() > 0
 
 
-def test_a_stop_does_not_wait_for_larger_faces(studio: Studio) -> None:
+def test_a_stop_does_not_wait_for_larger_faces(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     how = UpscaleConfig(2, search=SearchConfig(steps=3, tolerance=1.0), size=64)
-    stop = threading.Event()
+    stop, enlarge = threading.Event(), Finisher.enlarge
+
+    def slowly(finisher: Finisher, images: torch.Tensor, size: int) -> torch.Tensor:
+        stop.wait(60)
+        return enlarge(finisher, images, size)
+
+    monkeypatch.setattr(Finisher, "enlarge", slowly)
     updates = studio.run(wish(), how, "default", stop)
     for update in updates:
         if isinstance(update, Searching) and update.finishing:
