@@ -166,7 +166,7 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     page = visit(viewport={"width": 1280, "height": 1000}, color_scheme="dark")
     upload(page, TWO)
     page.wait_for_selector("#faces [data-choice='1']")
-    assert page.locator("#faces [data-choice]").count() == 2
+    assert page.locator("#faces [data-choice]").count() == 3  # Each of them, and all.
     page.wait_for_selector("#matched img")
     before = page.get_attribute("#matched img", "src")
     page.click("#faces [data-choice='1']")

@@ -81,7 +81,8 @@ def test_matches_become_larger_and_stay_exact(drawn: tuple[Upscaler, LRFace], fi
 def test_a_miss_is_only_interpolated(drawn: tuple[Upscaler, LRFace], file: Path) -> None:
     upscaler, face = drawn
     search = SearchConfig(steps=1, tolerance=1e-9)
-    *_, before, after = upscaler.search(face, UpscaleConfig(1, 0, None, search, finish=str(file)))
+    config = UpscaleConfig(1, 0, None, search, finish=str(file))
+    *_, before, _, after = upscaler.search(face, config)
     expected = F.interpolate(before.images, (64, 64), mode="bicubic").clamp(0, 1)
     torch.testing.assert_close(after.images, expected)
     assert after.exact is not None

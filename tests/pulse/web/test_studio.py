@@ -293,7 +293,7 @@ def test_a_stop_does_not_wait_for_larger_faces(
     assert isinstance(done, Done)
     record = done.result.record("png")
     assert record["size"] == 64
-    assert record["finish"]["network"].endswith("-x4")
+    assert "-x4" in record["finish"]["network"]
 
 
 def test_a_command_says_what_is_not_the_default() -> None:
