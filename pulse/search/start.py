@@ -20,7 +20,7 @@ from pulse.search.state import State
 
 RACERS, RACE_STEPS = 4, 8
 """Of how many starts the best is taken, and after how many coarse steps."""
-APART = 0.6
+APART = 1.2
 """How far starts near a point are from it: other people who look alike, see `Start.near`."""
 
 
