@@ -344,8 +344,9 @@ def test_all_faces_of_a_photo_larger(visit: Callable[..., Any]) -> None:
         "/--face all .*--size 512/.test(document.querySelector('#command code').textContent)"
     )
     page.click("#run")
-    page.wait_for_selector("#run", state="visible")
     page.wait_for_selector("#earlier [data-choice]")
+    page.wait_for_selector("#gallery [data-choice]")
+    page.wait_for_selector("#run", state="visible")
     assert page.locator("#gallery [data-choice]").count() == 4
     assert "512x512" in page.inner_text("#detail")
 
