@@ -19,6 +19,7 @@ from pulse.faces.framing import Framing
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png, write_bytes
 from pulse.search import State, Status
+from pulse.superres.finish import OFF, Finisher
 from pulse.upscale import NOTICE, UpscaleConfig, Upscaler
 from stylegan import marks
 from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
@@ -43,6 +44,7 @@ class Result:
         source: the input as the user named it.
         seconds: that the search took.
         interrupted: whether the user stopped it before its last step.
+        near: seed of the candidate that this search began near to; None if it began at random.
     """
 
     source: str
@@ -53,6 +55,7 @@ class Result:
     upscaler: Upscaler
     seconds: float
     interrupted: bool = False
+    near: int | None = None
 
     @property
     def found(self) -> bool:
@@ -68,6 +71,17 @@ class Result:
     def tolerance(self) -> float:
         """The one that was used: what was asked for and what the noise adds."""
         return self.config.search.with_noise(self.face.degrade.noise).tolerance
+
+    @property
+    def drawn_for_photo(self) -> tuple[int, Finisher | None]:
+        """Side in pixels of a face as it is pasted into the photo, and what makes it so large.
+
+        Who asks for a size or a network gets that, here as elsewhere.
+        """
+        assert self.face.framing is not None
+        finish = OFF if self.config.finishes else self.config.finish
+        drawn = self.state.images.shape[-1]
+        return self.upscaler.for_photo(drawn, self.face.framing.side, finish)
 
     def record(self, format: Format, paste: bool = False) -> dict[str, Any]:
         """What `result.json` holds.
@@ -85,6 +99,7 @@ class Result:
             "tolerance": self.tolerance,
             "framing": None if self.face.framing is None else self.face.framing.record(),
             "seconds": round(self.seconds, 2),
+            "near_seed": self.near,
             "interrupted": self.interrupted,
             "generator": {
                 "name": self.upscaler.name,
@@ -93,6 +108,7 @@ class Result:
             },
             "size": state.images.shape[-1],
             "finish": finisher and {"network": finisher.name, "sha256": finisher.sha256},
+            "paste": self._paste_record() if paste else None,
             "config": {
                 "version": __version__,
                 "preset": self.preset,
@@ -125,6 +141,25 @@ class Result:
                 )
             ],
         }
+
+    def _paste_record(self) -> dict[str, Any]:
+        assert self.face.framing is not None
+        size, finisher = self.drawn_for_photo
+        return {
+            "photo": self.face.framing.side,
+            "size": size,
+            "finish": finisher and {"network": finisher.name, "sha256": finisher.sha256},
+        }
+
+
+def too_fine(photo: int, drawn: int) -> str | None:
+    """What to say where a face in a photo has more pixels per side than are drawn."""
+    if photo <= drawn:
+        return None
+    return (
+        f"The photo is finer than what can be drawn: the face takes {photo}x{photo} of its pixels "
+        f"and was drawn with {drawn}x{drawn}, so that it looks softer than what is around it."
+    )
 
 
 def folder_name(path: Path, index: int) -> str:
@@ -173,11 +208,14 @@ def result_files(
         format: Format = name.rpartition(".")[2]
         yield name, encode(image, format, _facts(result, candidate))
     framing = result.face.framing
-    if photo is not None and framing is not None:
-        for image, candidate in zip(images, record["candidates"], strict=True):
-            if "photo" in candidate:
-                data = pasted(image, _facts(result, candidate), framing, photo)
-                yield candidate["photo"], data
+    if photo is not None and framing is not None and record["paste"] is not None:
+        size, finisher = result.drawn_for_photo
+        for index, candidate in enumerate(record["candidates"]):
+            facts = _facts(result, candidate)
+            one = result.state.images[index : index + 1]
+            if finisher is not None:
+                one, facts = finisher.fitted(one, size), facts | finished_by(finisher)
+            yield candidate["photo"], pasted(to_image(one[0]), facts, framing, photo)
     yield "input.png", to_png(to_image(result.face.low.nan_to_num(0)))
     yield "comparison.png", encode(_comparison(result, images), "png", _facts(result, None))
     yield RECORD, (json.dumps(record, indent=2) + "\n").encode()
@@ -198,6 +236,12 @@ def facts_of(candidate: Path) -> dict[str, str]:
         return {name: text for name, text in image.text.items() if name != XMP_KEY}
 
 
+def finished_by(finisher: Finisher) -> dict[str, str]:
+    """What a picture says of the network that made it larger."""
+    network = finisher.name.encode(errors="backslashreplace").decode()
+    return {"Finished": f"{network} sha256:{finisher.sha256}"}
+
+
 def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
     """What a picture says of itself, as name and text."""
     name = result.upscaler.name.encode(errors="backslashreplace").decode()
@@ -212,8 +256,7 @@ def _facts(result: Result, candidate: dict[str, Any] | None) -> dict[str, str]:
     }
     finisher = result.upscaler.finisher(result.config)
     if finisher is not None:
-        network = finisher.name.encode(errors="backslashreplace").decode()
-        facts["Finished"] = f"{network} sha256:{finisher.sha256}"
+        facts |= finished_by(finisher)
     if candidate is not None:
         mse = candidate["mse"]
         facts["Seed"] = str(candidate["seed"])

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import stylegan
+from pulse.devices import Precision, choose_device, choose_precision, network_precision
 from pulse.faces.prepare import LRFace
 from pulse.imaging.back_projection import back_project
 from pulse.imaging.degrade import Degradation, DegradeConfig
@@ -37,14 +38,9 @@ from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
 from pulse.superres.finish import AUTO, LARGEST, OFF, Finisher, held, wanted_size
 from stylegan import Generator
-from stylegan.precision import multiplies_bfloat16
 
 MAX_SEED = 2**62
 Tag = TypeVar("Tag")
-Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-BFLOAT16_FROM = 256
-"""Resolution from which `auto` takes bfloat16: below, calls and not products take the time."""
 OPERATORS = 16
 """Kinds of degradation whose operators are kept."""
 AHEAD = 8
@@ -182,24 +178,29 @@ class Upscaler:
         batch: int | None = None,
         start: Start | None = None,
     ) -> Iterator[State]:
-        """Search for candidates; the last state is the answer, `finished`.
+        """Search for candidates; the last states, `finishing`, are the answer.
 
         Args:
             batch: candidates drawn at once, as in `pulse.search.search`.
-            start: where they begin; None draws that from the seeds of `config`.
+            start: where they begin, one for each of `config.seeds`; None draws that.
         """
         low, how = face.low, config.search.with_noise(face.degrade.noise)
         degrade = self._operator(face.degrade, self.generator.resolution, low.shape[-1])
         aids = self.aids(face, how)
         state: State | None = None
         for state in search(
-            self.generator, low, config.seeds if start is None else start, degrade,
-            config=how, prior=self.prior, batch=batch, aids=aids,
-        ):  # fmt: skip
+            self.generator,
+            low,
+            start or config.seeds,
+            degrade,
+            config=how,
+            prior=self.prior,
+            batch=batch,
+            aids=aids,
+        ):
             yield state
         assert state is not None
-        if how.exact or config.finishes:
-            yield self.finished(face, state, config)
+        yield from self.finishing(face, state, config)
 
     def search_many(
         self, jobs: Iterable[tuple[LRFace, UpscaleConfig, Tag]], batch: int | None = None
@@ -262,37 +263,62 @@ class Upscaler:
                 yield tag, state, seconds + time.monotonic() - start
 
     def finished(self, face: LRFace, state: State, config: UpscaleConfig) -> State:
-        """A state after the last steps for the candidates that match: larger, and exact.
+        """The last state of `finishing`; the one that was given if there is nothing to do."""
+        for last in self.finishing(face, state, config):
+            state = last
+        return state
 
-        Their pictures go through the network that `config` asks for, and where the search is
-        `exact` they then downscale to the input up to rounding. `best` and `status` still tell of
-        the search. What does not match is not made exact, so that it cannot pass for a match, and
-        its picture becomes as large as the others by interpolation.
+    def finishing(self, face: LRFace, state: State, config: UpscaleConfig) -> Iterator[State]:
+        """A state while the candidates that match take their last steps: larger, and exact.
+
+        Each goes through the network that `config` asks for, and where the search is `exact` it
+        then downscales to the input up to rounding. `best` and `status` still tell of the search.
+        What does not match is not made exact, so that it cannot pass for a match, and becomes as
+        large as the others by interpolation.
 
         Raises:
             InputError: see `finisher`.
         """
         exact, finisher = config.search.exact, self.finisher(config)
         if state.exact is not None or not (exact or finisher):
-            return state
-        matched = [index for index, status in enumerate(state.status) if status is Status.FOUND]
-        images, low = state.images.clone(), state.low.clone()
-        found, smaller, error = images[matched], images[matched], torch.full_like(state.best, nan)
+            return
+        drawn, images, low = state.images, state.images.clone(), state.low.clone()
+        error = torch.full_like(state.best, nan)
         if finisher is not None:
-            side = wanted_size(images.shape[-1], config.size, finisher.network.scale)
-            images = F.interpolate(images, (side, side), mode="bicubic").clamp(0, 1)
-            found = finisher.enlarge(found, side)
+            side = wanted_size(drawn.shape[-1], config.size, finisher.network.scale)
+            images = F.interpolate(drawn, (side, side), mode="bicubic").clamp(0, 1)
+            yield replace(state, images=images.clone(), exact=error.clone())
         sides = images.shape[-1], low.shape[-1]
+        degrade, target = self._operator(face.degrade, *sides), face.low.to(images.device)
         inverse = face.degrade.inverse(*sides) if exact else None
-        if matched and (finisher is not None or inverse is not None):
-            degrade, target = self._operator(face.degrade, *sides), face.low.to(images.device)
+        for index, status in enumerate(state.status):
+            if status is not Status.FOUND or (finisher is None and inverse is None):
+                continue
+            one = slice(index, index + 1)
+            found = drawn[one] if finisher is None else finisher.enlarge(drawn[one], sides[0])
             if inverse is not None:
                 found = back_project(found, target, degrade, inverse)
             elif exact:
-                found = held(found, smaller)
-            images[matched], low[matched] = found, degrade(found)
-            error[matched] = squared_error(low[matched], target)
-        return replace(state, images=images, low=low, exact=error)
+                found = held(found, drawn[one])
+            images[one], low[one] = found, degrade(found)
+            error[one] = squared_error(low[one], target)
+            if finisher is not None:
+                yield replace(state, images=images.clone(), low=low.clone(), exact=error.clone())
+        yield replace(state, images=images, low=low, exact=error)
+
+    def for_photo(self, drawn: int, side: int, finish: str) -> tuple[int, Finisher | None]:
+        """How large a face of `drawn` pixels is made for its place in a photo, and by what.
+
+        One pass of the network at most: a second one would take sixteen times as long.
+
+        Args:
+            side: of the place, in pixels of the photo.
+            finish: as in `UpscaleConfig`.
+        """
+        if finish == OFF or side <= drawn:
+            return drawn, None
+        finisher = self._network(finish)
+        return min(side, drawn * finisher.network.scale), finisher
 
     def finisher(self, config: UpscaleConfig) -> Finisher | None:
         """The network that makes faces larger, opened once; None where nothing is to be larger.
@@ -303,13 +329,15 @@ class Upscaler:
         """
         if not config.finishes:
             return None
-        if config.finish not in self._finishers:
-            device = self.generator.device
-            dtype = network_precision("auto", device)
-            self._finishers[config.finish] = Finisher.load(config.finish, device, dtype)
-        finisher = self._finishers[config.finish]
+        finisher = self._network(config.finish)
         wanted_size(self.generator.resolution, config.size, finisher.network.scale)
         return finisher
+
+    def _network(self, name: str) -> Finisher:
+        if name not in self._finishers:
+            device = self.generator.device
+            self._finishers[name] = Finisher.load(name, device, network_precision("auto", device))
+        return self._finishers[name]
 
     def aids(self, face: LRFace, config: SearchConfig) -> Aids:
         """What is known of the generator that helps such a search, worked out once and kept."""
@@ -363,38 +391,3 @@ class Upscaler:
         while len(self._operators) > OPERATORS:
             self._operators.popitem(last=False)
         return self._operators[key]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` takes the fastest that is here."""
-    here = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return torch.device(next(device for device, available in here.items() if available))
-    if not here.get(name.partition(":")[0], False):
-        raise InputError(f"There is no device {name} here; give {setting('device')} auto or cpu.")
-    return torch.device(name)
-
-
-def choose_precision(name: Precision, generator: Generator) -> torch.dtype:
-    """The precision of that name; `auto` is bfloat16 where that is much faster, else float32.
-
-    That is for large StyleGAN2s, on processors that multiply in bfloat16. Small ones stay in
-    float32, and so do the other families: StyleGAN gains little by it, and StyleGAN3's pictures
-    would differ most. `benchmarks/network.py` has times and differences.
-    """
-    if name != "auto":
-        return PRECISIONS[name]
-    large = generator.resolution >= BFLOAT16_FROM and generator.family == "StyleGAN2"
-    fast = large and multiplies_bfloat16(generator.device)
-    return torch.bfloat16 if fast else torch.float32
-
-
-def network_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """The same of a network that upscales in one pass, whatever its size."""
-    if name != "auto":
-        return PRECISIONS[name]
-    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32

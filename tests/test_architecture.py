@@ -13,7 +13,7 @@ TOP = ("stylegan", "align", "pulse")
 # What stands in one line does not know its neighbours, but where `AMONG` says so.
 LEVELS = (
     ("imaging",),
-    ("search", "superres", "faces"),
+    ("search", "superres", "faces", "devices"),
     ("upscale", "results", "settings", "photos"),
     ("video", "evaluation", "batch"),
     ("web", "cli"),

@@ -167,7 +167,7 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     page = visit(viewport={"width": 1280, "height": 1000}, color_scheme="dark")
     upload(page, TWO)
     page.wait_for_selector("#faces [data-choice='1']")
-    assert page.locator("#faces [data-choice]").count() == 2
+    assert page.locator("#faces [data-choice]").count() == 3  # Each of them, and all.
     page.wait_for_selector("#matched img")
     before = page.get_attribute("#matched img", "src")
     page.click("#faces [data-choice='1']")
@@ -191,7 +191,12 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     assert took < 3, "a second on a quiet machine; this one may be busy"
     assert page.inner_text("#status").startswith("Stopped.")
     page.click("#paste")
-    page.wait_for_selector("#photo img")
+    page.wait_for_selector("#photo .compare")
+    slider = page.locator("#photo input[type=range]").last
+    slider.focus()
+    page.keyboard.press("End")
+    where = "[...document.querySelectorAll('#photo .compare')].at(-1).style"
+    assert page.evaluate(f"{where}.getPropertyValue('--at')") == "100%"
     with page.expect_download() as event:
         page.click("#photo-file")
     event.value.save_as(tmp_path / "photo.png")
@@ -235,6 +240,10 @@ def test_what_cannot_be_used_gets_a_sentence(visit: Callable[..., Any], tmp_path
 @pytest.mark.browser
 def test_phone(visit: Callable[..., Any]) -> None:
     page = visit(viewport={"width": 375, "height": 740}, is_mobile=True, has_touch=True)
+    order = ["#run", "#status", "#gallery", "#examples", "#settings"]
+    tops = [page.locator(part).bounding_box()["y"] for part in order]
+    assert tops == sorted(tops)
+    assert page.locator(".caution").bounding_box()["height"] <= 32
     set_steps(page, 5)
     page.tap("#examples [data-choice] >> nth=0")
     page.wait_for_selector("#gallery [data-choice]")
@@ -247,6 +256,100 @@ def test_phone(visit: Callable[..., Any]) -> None:
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     assert "do not exist" in notice.inner_text()
     shoot(page, "phone")
+
+
+@pytest.mark.browser
+def test_before_the_first_search(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    assert "Here your faces will appear" in page.inner_text("#results")
+    assert page.locator("#gallery .coming").count() == 4
+    too_wide = """() => [...document.querySelectorAll('#examples .card span')]
+        .filter(e => e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right
+            || e.scrollWidth > e.parentElement.clientWidth).map(e => e.textContent)"""
+    assert page.evaluate(too_wide) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate(too_wide) == []
+    page.click("#settings > button")
+    words = page.inner_text("#settings")
+    assert not re.search("[Ss]igma|squared|was not one", words)
+
+
+@pytest.mark.browser
+def test_searches_of_a_visit_add_up_until_there_is_another_picture(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    upload(page, FACE)
+    page.wait_for_selector("#matched img")
+    set_steps(page, 5)
+    assert "python -m pulse run face.png --steps 5" in page.inner_text("#command code")
+    page.click("#command [data-copy]")
+    page.wait_for_selector("#command :text('Copied')")
+    page.click("#run")
+    page.wait_for_selector("#gallery [data-choice='0']")
+    sizes = [page.locator(f"#{name}").bounding_box() for name in ("one", "more", "all")]
+    assert all(box["height"] >= 36 and box["width"] >= 150 for box in sizes)
+
+    # One of them alone over all of the window, and away with it.
+    page.click("#detail [data-open]")
+    assert page.locator("#detail dialog").is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("#detail dialog").is_hidden()
+
+    # Others that are like it come beside it, and all can still be chosen.
+    page.click("#gallery [data-choice='2']")
+    page.wait_for_function("document.querySelector('#detail').innerText.includes('Seed 2')")
+    page.click("#more")
+    page.wait_for_selector("#gallery [data-choice='4']")
+    assert page.locator("#earlier [data-choice]").count() == 4
+    assert "begun near the face of seed 2" in page.inner_text("#detail")
+    page.click("#earlier [data-choice='1']")
+    page.wait_for_function("document.querySelector('#detail').innerText.includes('Seed 1')")
+    assert page.locator("#results [aria-pressed=true]").count() == 1
+    shoot(page, "history", full=True)
+
+    # A search that goes on ends with its picture, and its results go.
+    page.locator("#steps input[type=number]").fill("100000")
+    page.locator("#steps input[type=number]").press("Tab")
+    page.wait_for_function("document.querySelector('#command code').textContent.includes('100000')")
+    page.click("#run")
+    page.wait_for_selector("#gallery .card img")
+    page.click("#picture button[aria-label*='Clear'], #picture button[aria-label*='emove']")
+    page.wait_for_selector("#gallery .coming")
+    page.wait_for_selector("#run", state="visible")
+    page.wait_for_timeout(1500)  # What might still come of the old search.
+    assert page.locator("#gallery .coming").count() == 4
+    assert page.inner_text("#status") == "Choose a picture to begin."
+    assert page.locator("#detail section").count() == 0
+    assert page.locator("#downloads").is_hidden()
+    assert page.locator("#earlier details[open]").count() == 0
+    assert page.locator("#earlier details").count() == 1
+
+
+@pytest.mark.browser
+def test_all_faces_of_a_photo_larger(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    set_steps(page, 2)
+    upload(page, TWO)
+    page.wait_for_selector("#picture img")
+    page.click("#run")  # As soon as it can be pressed, the faces are there.
+    assert page.locator("#faces [data-choice]").count() == 3 or page.inner_text("#problem")
+    page.wait_for_selector("#faces [data-choice='-1']")
+    if page.locator("#stop").is_visible():
+        page.click("#stop")
+    page.wait_for_selector("#run", state="visible")
+    page.click("#faces [data-choice='-1']")
+    page.wait_for_function("!document.querySelector('#matched img')")
+    page.click("#size label:has-text('512')")
+    page.wait_for_function(
+        "/--face all .*--size 512/.test(document.querySelector('#command code').textContent)"
+    )
+    page.click("#run")
+    page.wait_for_selector("#earlier [data-choice]")
+    page.wait_for_selector("#gallery [data-choice]")
+    page.wait_for_selector("#run", state="visible")
+    assert page.locator("#gallery [data-choice]").count() == 4
+    assert "512x512" in page.inner_text("#detail")
 
 
 @pytest.mark.browser
@@ -294,7 +397,7 @@ def test_api_is_typed_and_alone(server: tuple[str, Path], tmp_path: Path) -> Non
     parameters = endpoints["named_endpoints"]["/upscale"]["parameters"]
     assert [parameter["parameter_name"] for parameter in parameters] == [
         "picture", "face", "candidates", "steps", "seed", "generator", "lr_size", "tolerance",
-        "preset", "as_it_is", "pixelated", "blur", "grey", "jpeg", "noise",
+        "preset", "as_it_is", "pixelated", "blur", "grey", "jpeg", "noise", "size", "finish",
     ]  # fmt: skip
     assert all(parameter["parameter_has_default"] for parameter in parameters[1:])
     kinds = {
@@ -363,7 +466,24 @@ def test_files_that_were_not_given_cannot_be_read(server: tuple[str, Path], tmp_
         answer = requests.get(f"{server[0]}/gradio_api/file={path}", timeout=PATIENCE)
         assert answer.status_code in (403, 404)
     asked = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    rest = [0, 1, 1, 0, "tiny.safetensors", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    rest = [
+        0,
+        1,
+        1,
+        0,
+        "tiny.safetensors",
+        0,
+        1e-3,
+        "default",
+        False,
+        False,
+        0,
+        False,
+        0,
+        0,
+        0,
+        "auto",
+    ]
     body = {"data": [asked, *rest]}
     posted = requests.post(f"{server[0]}/gradio_api/call/upscale", json=body, timeout=PATIENCE)
     event = posted.json()["event_id"]

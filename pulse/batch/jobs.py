@@ -20,9 +20,10 @@ from pulse.batch.inputs import WRONG, Inputs, Item
 from pulse.batch.manifest import Entry, Manifest
 from pulse.batch.storage import open_folder
 from pulse.batch.worker import Order, Reports, Worker
+from pulse.devices import Precision
 from pulse.search import Status
 from pulse.settings import Settings
-from pulse.upscale import Precision, Upscaler
+from pulse.upscale import Upscaler
 from stylegan import EMBEDDED
 
 SUMMARY = "summary.json"

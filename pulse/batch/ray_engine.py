@@ -33,9 +33,10 @@ import stylegan
 from pulse.batch.foreman import PATIENCE, Foreman
 from pulse.batch.storage import OWNER, open_folder
 from pulse.batch.worker import Order, Report, Reports, Worker
+from pulse.devices import Precision, choose_device
 from pulse.imaging.pictures import InputError, setting
 from pulse.search.latent import LatentPrior
-from pulse.upscale import Precision, Upscaler, choose_device
+from pulse.upscale import Upscaler
 from stylegan.checkpoints import files_of
 from stylegan.memory import keep_freed_memory
 

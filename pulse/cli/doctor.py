@@ -158,4 +158,3 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         held = f", holds {facts['cache_bytes'] / 1e6:.0f} MB" if name == "cache" else ""
         lines.append(line(name, f"{folder['path']} {can}{held}"))
     return lines + [line("problem", problem) for problem in facts["problems"]]
-

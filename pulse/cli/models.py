@@ -12,8 +12,9 @@ from torch import nn
 import stylegan
 from pulse.cli.outputs import complain, say
 from pulse.cli.progress import Display, display
+from pulse.devices import Precision, choose_device
 from pulse.imaging.pictures import InputError
-from pulse.upscale import Precision, Upscaler, choose_device
+from pulse.upscale import Upscaler
 from stylegan import CheckpointError, zoo
 from stylegan.checkpoints import files_of
 from stylegan.memory import keep_freed_memory

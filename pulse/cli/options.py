@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from align import Detector
+from pulse.devices import Precision
 from pulse.faces.framing import Align
 from pulse.imaging.degrade import SYNTAX
 from pulse.results import Format
 from pulse.settings import Preset
-from pulse.upscale import MAX_SEED, Precision
+from pulse.upscale import MAX_SEED
 
 Candidates = Annotated[
     int, typer.Option("-n", "--candidates", min=1, max=1000, help="Faces to search for.")

@@ -26,7 +26,7 @@ from pulse.cli.progress import Display, display
 from pulse.faces.framing import Framing, choose, draw_faces, find_framings
 from pulse.faces.prepare import LRFace, prepare
 from pulse.imaging.pictures import InputError, read_picture, to_png
-from pulse.results import Format, Result, folder_name, write_result
+from pulse.results import Format, Result, folder_name, too_fine, write_result
 from pulse.search import State, Status
 from pulse.settings import Settings
 from pulse.upscale import NOTICE, Upscaler
@@ -244,5 +244,8 @@ def _report(record: dict[str, Any], folder: Path) -> None:
     if record["tolerance"] > record["config"]["search"]["tolerance"]:
         print(f"The noise raises the tolerance to {record['tolerance']:.2e}.")
     print(f"{folder / 'comparison.png'}  shows them side by side")
-    if "photo" in record["candidates"][0]:
+    if record["paste"] is not None:
         print(f"{folder / record['candidates'][0]['photo']}  and on: the photo with each of them")
+        fine = too_fine(record["paste"]["photo"], record["paste"]["size"])
+        if fine is not None:
+            print(fine)

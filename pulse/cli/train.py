@@ -13,6 +13,7 @@ import typer
 from pulse.cli import options
 from pulse.cli.outputs import check_output, complain, say, writing
 from pulse.cli.progress import Display, display
+from pulse.devices import Precision, choose_device
 from pulse.imaging.degrade import BD, SYNTAX, DegradeConfig
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres import weights
@@ -38,7 +39,6 @@ from pulse.superres.train import NETWORK, SAVE_SECONDS, train
 from pulse.superres.train_film import FilmTrainConfig, train_film
 from pulse.superres.training_config import Progress, TrainConfig
 from pulse.superres.weights import AnyNetwork, Config
-from pulse.upscale import Precision, choose_device
 from stylegan.training_config import DivergedError
 
 Family: TypeAlias = Literal[

@@ -15,13 +15,13 @@ from pulse.cli import options
 from pulse.cli.outputs import check_output, complain, say, write_file
 from pulse.cli.photos import Job, jobs_of
 from pulse.cli.progress import Display, display
+from pulse.devices import Precision, choose_device, network_precision
 from pulse.imaging.pictures import InputError, read_photo, setting
 from pulse.photos import check_size, comparison, enhanced
 from pulse.superres import weights
 from pulse.superres.pictures import PictureConfig, Step, steps
 from pulse.superres.tiles import Tile
 from pulse.superres.weights import AnyNetwork
-from pulse.upscale import Precision, choose_device, network_precision
 from stylegan.memory import keep_freed_memory
 
 PLAIN_EVERY = 10.0

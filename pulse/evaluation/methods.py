@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse import superres
+from pulse.devices import Precision
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_tensor
 from pulse.superres import PictureConfig, weights
 from pulse.superres.weights import REALESRGAN
-from pulse.upscale import Precision, UpscaleConfig, Upscaler
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan.memory import keep_freed_memory
 
 Draw: TypeAlias = Callable[[Float[Tensor, "3 l l"]], Float[Tensor, "n 3 r r"]]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse.search.aids import Aids
-from pulse.search.latent import to_sphere
+from pulse.search.latent import LatentPrior, to_sphere
 from pulse.search.losses import squared_error
 from pulse.search.memory import in_chunks
 from pulse.search.objective import Objective
@@ -20,6 +20,8 @@ from pulse.search.state import State
 
 RACERS, RACE_STEPS = 4, 8
 """Of how many starts the best is taken, and after how many coarse steps."""
+APART = 1.2
+"""How far starts near a point are from it: other people who look alike, see `Start.near`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,30 @@ class Start:
     def after(cls, state: State, seeds: Sequence[int]) -> Start:
         """Where another search ended: at the best of each of its candidates."""
         return cls(seeds, state.ws, state.noise)
+
+    @classmethod
+    def near(
+        cls,
+        ws: Float[Tensor, "L w_dim"],
+        prior: LatentPrior,
+        seeds: Sequence[int],
+        apart: float = APART,
+    ) -> Start:
+        """Around one point, each seed in a direction of its own that all layers share.
+
+        Layers keep their differences, so that what GEOCROSS has brought together stays together.
+
+        Args:
+            ws: latents that drew a candidate.
+            apart: how far each goes, in radii of the sphere, before it is put back on it.
+        """
+        v = prior.from_w(ws)
+        steps = [
+            torch.randn(v.shape[-1], generator=torch.Generator().manual_seed(seed))
+            for seed in seeds
+        ]
+        away = torch.stack(steps).to(v.device)[:, None]
+        return cls(seeds, prior.to_w(prior.on_sphere(v + apart * away)))
 
     def candidate(self, index: int) -> Start:
         """That one alone."""

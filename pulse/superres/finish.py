@@ -80,6 +80,12 @@ class Finisher:
             made.append(image.clamp(0, 1))
         return torch.cat(made) if made else images.new_zeros(0, 3, size, size)
 
+    def fitted(
+        self, images: Float[Tensor, "b 3 r r"], size: int
+    ) -> Float[Tensor, "b 3 {size} {size}"]:
+        """The same, changed by as little as makes them downscale to what they were."""
+        return held(self.enlarge(images, size), images)
+
 
 def chosen(name: str) -> str | None:
     """The network that a name stands for; None where it is `auto` and none is here."""

@@ -64,6 +64,14 @@ class Line:
         with self._lock:
             self._tickets = [other for other in self._tickets if other is not ticket]
 
+    def turn(self, ticket: object, stop: threading.Event) -> Iterator[Waiting]:
+        """Wait until it is the ticket's turn, or a stop."""
+        last = None
+        while (ahead := self.ahead(ticket)) and not stop.wait(0.1):
+            if ahead != last:
+                yield Waiting(ahead)
+            last = ahead
+
     def serve(
         self,
         work: Callable[[Callable[[Update], None]], None],
@@ -79,11 +87,7 @@ class Line:
         """
         ticket = self.join(address)
         try:
-            last = None
-            while (ahead := self.ahead(ticket)) and not stop.wait(0.1):
-                if ahead != last:
-                    yield Waiting(ahead)
-                last = ahead
+            yield from self.turn(ticket, stop)
         except GeneratorExit:
             self.leave(ticket)
             raise

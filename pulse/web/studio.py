@@ -10,21 +10,33 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
+from pulse.devices import Precision
 from pulse.faces.framing import MIN_LR_SIZE, Framing, find_framings
 from pulse.faces.prepare import FaceSettings, LRFace, prepare
-from pulse.imaging.pictures import InputError, Picture, read_picture, write_bytes
-from pulse.results import Result, facts_of, pasted, write_result
-from pulse.upscale import Precision, UpscaleConfig, Upscaler
+from pulse.imaging.pictures import (
+    InputError,
+    Picture,
+    read_picture,
+    to_image,
+    to_tensor,
+    write_bytes,
+)
+from pulse.results import Result, facts_of, finished_by, pasted, too_fine, write_result
+from pulse.search import Start, State
+from pulse.superres.finish import AUTO, OFF
+from pulse.upscale import UpscaleConfig, Upscaler
+from pulse.web.history import Visit
 from pulse.web.line import Line
 from pulse.web.updates import (
     Done,
     Limits,
     Opening,
+    Pasted,
     Preparing,
     Searching,
     Tell,
@@ -42,33 +54,6 @@ NO_FACE = (
     "No face was found in the picture. Crop it to a square around one face, or tick 'Take it as it "
     "is' in the settings if it is nothing but a face."
 )
-
-
-@dataclass
-class Visit:
-    """What is kept of one visitor.
-
-    Attributes:
-        folder: of the files that he may fetch, its name not to be guessed.
-        picture, face: that his last search was for.
-        details: how each candidate of his last search is shown.
-        stop: ends his search.
-        stops: end what he has going on elsewhere, by the page's tabs.
-        running: how many searches of his run or wait; while there are any, he is not forgotten.
-    """
-
-    folder: Path
-    picture: Path | None = None
-    face: LRFace | None = None
-    details: list[str] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-    stops: dict[str, threading.Event] = field(default_factory=dict)
-    running: int = 0
-    used: float = field(default_factory=time.monotonic)
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results"
 
 
 class Studio:
@@ -152,6 +137,10 @@ class Studio:
             raise InputError(NO_FACE)
         return found
 
+    def has_looked(self, path: Path, as_it_is: bool) -> bool:
+        """Whether it is known already where the faces of a picture are."""
+        return (path, as_it_is) in self._framings
+
     def face(self, wish: Wish) -> LRFace:
         """The face as it would be matched.
 
@@ -198,17 +187,24 @@ class Studio:
         self.limits.check(config)
         face = self.face(wish)  # Before the line: whoever gave what is no face need not wait.
         upscaler: Upscaler | None = None
+        searched: State | None = None
         complete = False
 
         def work(tell: Tell) -> None:
-            nonlocal upscaler, complete
+            nonlocal upscaler, searched, complete
             upscaler = self._open(wish.generator, tell)
             if not upscaler.knows(face, config.search):
                 tell(Preparing())
             tolerance = config.search.with_noise(face.degrade.noise).tolerance
+            near = wish.near
+            ws = None if near is None else near.ws.to(upscaler.generator.device)
+            begin = None if ws is None else Start.near(ws, upscaler.prior, config.seeds)
             start = time.monotonic()
-            for state in upscaler.search(face, config):
-                tell(Searching(state, time.monotonic() - start, tolerance))
+            for state in upscaler.search(face, config, start=begin):
+                finishing = config.finishes and state.exact is not None
+                searched = state if state.exact is None else searched
+                seconds = time.monotonic() - start
+                tell(Searching(state, seconds, tolerance, finishing))
             complete = True
 
         shown: Searching | None = None
@@ -218,11 +214,14 @@ class Studio:
                 shown = update
         if shown is not None:
             assert upscaler is not None
+            assert searched is not None
             source, state = wish.picture.name, shown.state
-            if not complete:
-                state = upscaler.finished(face, state, config)
+            if not complete:  # Who stops does not want to wait for larger faces.
+                config = replace(config, size=None, finish=AUTO)
+                state = upscaler.finished(face, searched, config)
+            stopped, seed = not complete, None if wish.near is None else wish.near.seed
             yield Done(
-                Result(source, face, state, config, preset, upscaler, shown.seconds, not complete)
+                Result(source, face, state, config, preset, upscaler, shown.seconds, stopped, seed)
             )
 
     def _resolution(self, generator: str) -> int:
@@ -289,23 +288,45 @@ class Studio:
                 stop.set()
             shutil.rmtree(visit.folder, ignore_errors=True)
 
-    def paste(self, visit: Visit, index: int) -> Path:
-        """The visitor's photo with a candidate of his last search in the place of the face.
+    def paste(
+        self, visit: Visit, number: int, stop: threading.Event, address: str = ""
+    ) -> Iterator[Waiting | Pasted]:
+        """The visitor's photo with a face of his visit in the place of the one that was there.
+
+        The face is made as large as that place by a network, in its turn like a search.
 
         Raises:
             InputError: there is no such photo any more, or no face was found in it.
         """
-        if visit.picture is None or visit.face is None or visit.face.framing is None:
+        found = visit.find(number)
+        if found is None or found[0].face.framing is None:
             raise InputError("There is no photo to paste into any more; please give it again.")
-        if visit.face.framing.found is None:
+        past, index = found
+        framing = past.face.framing
+        assert framing is not None
+        if framing.found is None:
             raise InputError("No face was found in the picture, so there is none to replace.")
-        candidate = candidate_file(visit.results, index)
-        photo = self.read(visit.picture).image
-        with Image.open(candidate) as image:
-            data = pasted(image.convert("RGB"), facts_of(candidate), visit.face.framing, photo)
-        target = visit.results / f"photo-{index:02d}.png"
-        write_bytes(target, data)
-        return target
+        photo = self.read(past.asked.wish.picture).image
+        finish = OFF if past.finisher is not None else past.asked.config.finish
+        ticket = self.line.join(address)
+        try:
+            yield from self.line.turn(ticket, stop)
+            if stop.is_set():
+                return
+            upscaler = [*self._loaded.values()][-1]  # Whichever: the networks are the same.
+            facts = facts_of(past.file(index))
+            with Image.open(past.file(index)) as image:
+                new = image.convert("RGB")
+            size, finisher = upscaler.for_photo(new.width, framing.side, finish)
+            if finisher is not None:
+                small = to_tensor(new)[None].to(upscaler.generator.device)
+                new = to_image(finisher.fitted(small, size)[0])
+                facts |= finished_by(finisher)
+            target = past.folder / f"photo-{index:02d}.png"
+            write_bytes(target, pasted(new, facts, framing, photo))
+        finally:
+            self.line.leave(ticket)
+        yield Pasted(target, photo, too_fine(framing.side, size))
 
     def sweep(self, age: float = KEPT) -> None:
         """Remove what was not used for so many seconds, uploads included."""
@@ -337,11 +358,6 @@ def packed(folder: Path) -> Path:
     target = folder / "pulse.zip"
     write_bytes(target, buffer.getvalue())
     return target
-
-
-def candidate_file(folder: Path, index: int) -> Path:
-    """Where `archive` puts a candidate."""
-    return folder / f"candidate-{index:02d}.png"
 
 
 def apology(error: BaseException, word: Callable[[str], str] = str) -> str | None:

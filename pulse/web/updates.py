@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError
 from pulse.results import Result
@@ -56,6 +60,19 @@ class Limits:
                 raise InputError(f"At most {most} {name} can be asked for here, not {value}.")
 
 
+@dataclass(frozen=True, eq=False)
+class Near:
+    """A face that others are to be like.
+
+    Attributes:
+        seed: of it.
+        ws: the latents that drew it.
+    """
+
+    seed: int
+    ws: Float[Tensor, "L w_dim"]
+
+
 @dataclass(frozen=True)
 class Wish:
     """Which face of which picture to match, and how.
@@ -64,6 +81,7 @@ class Wish:
         face: its number in the picture.
         as_it_is: whether no face is looked for, and the picture taken as one.
         lr_size, degrade: as in `UpscaleConfig`.
+        near: what the search begins near to; None begins at random.
     """
 
     picture: Path
@@ -72,6 +90,7 @@ class Wish:
     lr_size: int | None = None
     as_it_is: bool = False
     degrade: DegradeConfig | None = None
+    near: Near | None = None
 
 
 @dataclass(frozen=True)
@@ -102,11 +121,13 @@ class Searching:
     Attributes:
         seconds: since it began.
         tolerance: that is used, with what noise adds.
+        finishing: whether it is over, and a network makes the faces that match larger.
     """
 
     state: State
     seconds: float
     tolerance: float
+    finishing: bool = False
 
     @property
     def left(self) -> float | None:
@@ -121,6 +142,21 @@ class Done:
     """The search ended, or was stopped after it had begun."""
 
     result: Result
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """The visitor's photo has an imaginary face in it.
+
+    Attributes:
+        file: of it, as large as the photo was.
+        photo: as it was.
+        note: what there is to say of it.
+    """
+
+    file: Path
+    photo: Image.Image
+    note: str | None
 
 
 Update = Waiting | Opening | Preparing | Searching | Done

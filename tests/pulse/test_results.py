@@ -20,7 +20,9 @@ from pulse.results import Format, Result, write_result
 from pulse.search import SearchConfig, Status
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.web import html
+from pulse.web.history import Asked, Past, Place
 from pulse.web.studio import archive
+from pulse.web.updates import Pasted, Wish
 from stylegan import Generator
 from stylegan.marks import COMPOSITE, SOURCE_TYPE
 from stylegan.sheet import save_sheet
@@ -108,7 +110,8 @@ def marks_of(data: bytes) -> str | None:
 
 
 def test_all_that_holds_a_made_face_carries_its_mark(result: Result, tmp_path: Path) -> None:
-    photo = read_picture(Path(__file__).parents[2] / "examples" / "astronaut.jpg")
+    photo_file = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
+    photo = read_picture(photo_file)
     (face,) = prepare(photo, FaceSettings(8), 32)
     pasted = replace(result, face=face)
     zipped = archive(pasted, tmp_path / "zip")
@@ -123,13 +126,17 @@ def test_all_that_holds_a_made_face_carries_its_mark(result: Result, tmp_path: P
     found = {name: marks_of(data) for name, data in inside.items()}
     assert found == {name: mark for name, mark in expected.items() if "photo" not in name}
     # The page's pictures; only what the visitor gave, which is shown twice, is as it is.
-    shown = html.detail(pasted, 0) + html.gallery(pasted.state, 0.1)
+    place = Place(Asked(Wish(photo_file), pasted.config, "default"), 0, zipped.parent)
+    past = Past.of(pasted, place, html.thumbnails(pasted.state))
+    shown = html.detail(past, 0) + html.found(past)
     uris = re.findall(r"data:image/\w+;base64,([\w+/=]+)", shown)
-    assert Counter(marks_of(base64.b64decode(uri)) for uri in uris) == {None: 2, SOURCE_TYPE: 5}
+    assert Counter(marks_of(base64.b64decode(uri)) for uri in uris) == {None: 2, SOURCE_TYPE: 6}
     assert len({uri for uri in uris if marks_of(base64.b64decode(uri)) is None}) == 1
-    shown = html.photo(tmp_path / "files" / "photo-00.png")
-    (uri,) = re.findall(r"data:image/\w+;base64,([\w+/=]+)", shown)
-    assert marks_of(base64.b64decode(uri)) == COMPOSITE
+    assert face.framing is not None
+    given = Pasted(tmp_path / "files" / "photo-00.png", photo.image, None)
+    uris = re.findall(r"data:image/\w+;base64,([\w+/=]+)", html.photo(given, face.framing))
+    marks = [marks_of(base64.b64decode(uri)) for uri in uris]
+    assert marks == [None, COMPOSITE] * 2  # The face closely, and all; before, and after.
     save_sheet(result.state.images * 2 - 1, tmp_path / "sheet.png")
     assert marks_of((tmp_path / "sheet.png").read_bytes()) == SOURCE_TYPE
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
+from pulse.devices import choose_device, choose_precision
 from pulse.faces.framing import find_framings
 from pulse.faces.prepare import FaceSettings, LRFace, prepare
 from pulse.imaging.degrade import Bicubic, Box, DegradeConfig, Grey
 from pulse.imaging.pictures import InputError, Picture, to_tensor
 from pulse.search import SearchConfig, State, Status
 from pulse.search.losses import squared_error
-from pulse.upscale import UpscaleConfig, Upscaler, choose_device, choose_precision
+from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -247,7 +248,7 @@ def test_every_engine_opens_generators_in_the_same_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker elsewhere gets a file and opens it as the local engine does."""
-    monkeypatch.setattr("pulse.upscale.multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr("pulse.devices.multiplies_bfloat16", lambda device: True)
     large = StyleGAN2(StyleGAN2Config(channels=(8, 8, 8, 8, 8, 4, 4), z_dim=16, w_dim=16))
     path = tmp_path / "large.safetensors"
     save(large, path)

@@ -57,8 +57,12 @@ def test_matches_become_larger_and_stay_exact(drawn: tuple[Upscaler, LRFace], fi
     upscaler, face = drawn
     search = SearchConfig(steps=30, tolerance=0.01)
     config = UpscaleConfig(2, 0, None, search, size=64, finish=str(file))
-    *_, before, after = upscaler.search(face, config)
+    states = list(upscaler.search(face, config))
+    before, after = next(s for s in states[::-1] if s.exact is None), states[-1]
     assert before.images.shape[-1] == 32
+    # One after the other, so that it can be left between them.
+    finished = [s.exact.isfinite().tolist() for s in states if s.exact is not None]
+    assert finished[:3] == [[False, False], [True, False], [True, True]]
     assert after.images.shape == (2, 3, 64, 64)
     assert after.status == (Status.FOUND,) * 2
     assert torch.equal(before.best, after.best)
@@ -77,7 +81,8 @@ def test_matches_become_larger_and_stay_exact(drawn: tuple[Upscaler, LRFace], fi
 def test_a_miss_is_only_interpolated(drawn: tuple[Upscaler, LRFace], file: Path) -> None:
     upscaler, face = drawn
     search = SearchConfig(steps=1, tolerance=1e-9)
-    *_, before, after = upscaler.search(face, UpscaleConfig(1, 0, None, search, finish=str(file)))
+    config = UpscaleConfig(1, 0, None, search, finish=str(file))
+    *_, before, _, after = upscaler.search(face, config)
     expected = F.interpolate(before.images, (64, 64), mode="bicubic").clamp(0, 1)
     torch.testing.assert_close(after.images, expected)
     assert after.exact is not None

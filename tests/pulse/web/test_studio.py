@@ -2,21 +2,37 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture
 from pulse.search import SearchConfig, Status
+from pulse.superres.finish import Finisher
 from pulse.upscale import UpscaleConfig, Upscaler
+from pulse.web.face import FaceView
+from pulse.web.history import FACES, Asked, Past, Visit
 from pulse.web.line import EVERY, Line, follow
-from pulse.web.page import Page
+from pulse.web.order import ALL, Order
 from pulse.web.studio import Studio, archive
-from pulse.web.updates import Done, Limits, Opening, Preparing, Searching, Update, Waiting, Wish
+from pulse.web.updates import (
+    Done,
+    Limits,
+    Near,
+    Opening,
+    Pasted,
+    Preparing,
+    Searching,
+    Update,
+    Waiting,
+    Wish,
+)
 from stylegan import Generator
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -196,17 +212,111 @@ def test_faces_of_a_photo_and_paste_back(studio: Studio) -> None:
     updates = run(studio, wish(photo, face=1), config(2, 1))
     assert isinstance(updates[-1], Done)
     visit = studio.visit("someone")
-    archive(updates[-1].result, visit.results)
-    visit.picture, visit.face = photo, updates[-1].result.face
-    with Image.open(studio.paste(visit, 0)) as pasted, Image.open(photo) as original:
-        assert pasted.size == original.size
-        assert "imaginary" in pasted.info["Description"]
+    past = kept(visit, updates[-1], wish(photo, face=1))
+    (pasted,) = studio.paste(visit, 0, threading.Event())
+    assert isinstance(pasted, Pasted)
+    with Image.open(pasted.file) as new, Image.open(photo) as original:
+        assert pasted.photo.size == new.size == original.size
+        assert "imaginary" in new.info["Description"]
+        assert "-x4" in new.info["Finished"]  # The place has more pixels than are drawn,
         box = (0, 0, 280, 300)
-        left = (pasted.crop(box).tobytes(), original.convert("RGB").crop(box).tobytes())
-        assert (left[0] == left[1]) != (pasted.tobytes() == original.tobytes())
-    visit.face = studio.face(wish(FACE))
+        left = (new.crop(box).tobytes(), original.convert("RGB").crop(box).tobytes())
+        assert (left[0] == left[1]) != (new.tobytes() == original.tobytes())
+    framing = past.face.framing
+    assert framing is not None
+    assert (pasted.note is None) == (framing.side <= 4 * 32)  # which a network makes four times.
+    kept(visit, run(studio, wish(), config(2, 1))[-1], wish())
     with pytest.raises(InputError, match="none to replace"):
-        studio.paste(visit, 0)
+        next(studio.paste(visit, 1, threading.Event()))
+    with pytest.raises(InputError, match="no photo"):
+        next(studio.paste(visit, 2, threading.Event()))
+
+
+def kept(visit: Visit, done: Update, wanted: Wish) -> Past:
+    assert isinstance(done, Done)
+    place = visit.place(Asked(wanted, done.result.config, "default"))
+    archive(done.result, place.folder)
+    past = Past.of(done.result, place, ("",) * done.result.config.candidates)
+    visit.keep(past)
+    return past
+
+
+def test_a_visit_keeps_so_many_faces(studio: Studio) -> None:
+    visit, (*_, done) = studio.visit("someone"), run(studio, wish(), config(1, 3))
+    pasts = [kept(visit, done, wish()) for _ in range(FACES // 3 + 2)]
+    assert visit.past == pasts[2:]
+    assert sum(len(past.errors) for past in visit.past) == FACES
+    assert [past.folder.exists() for past in pasts[:3]] == [False, False, True]
+    assert visit.find(5) is None
+    assert visit.find(3 * 4 + 2) == (pasts[4], 2)
+
+
+def test_faces_near_a_liked_one(studio: Studio) -> None:
+    first = run(studio, wish(), config(3, 1))[-1]
+    assert isinstance(first, Done)
+    state = first.result.state
+    near = run(studio, wish(near=Near(7, state.ws[0])), config(1, 3))[-1]
+    apart = run(studio, wish(), UpscaleConfig(3, 5, search=config(1).search))[-1]
+    assert isinstance(near, Done)
+    assert isinstance(apart, Done)
+    assert (near.result.near, apart.result.near) == (7, None)
+
+    def distances(other: Done) -> torch.Tensor:
+        return (other.result.state.ws - state.ws).square().mean((1, 2))
+
+    assert distances(near).max() < distances(apart).min()
+    assert distances(near).min() > 0
+
+
+def test_a_stop_does_not_wait_for_larger_faces(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = UpscaleConfig(2, search=SearchConfig(steps=3, tolerance=1.0), size=64)
+    stop, enlarge = threading.Event(), Finisher.enlarge
+
+    def slowly(finisher: Finisher, images: torch.Tensor, size: int) -> torch.Tensor:
+        stop.wait(60)
+        return enlarge(finisher, images, size)
+
+    monkeypatch.setattr(Finisher, "enlarge", slowly)
+    updates = studio.run(wish(), how, "default", stop)
+    for update in updates:
+        if isinstance(update, Searching) and update.finishing:
+            stop.set()
+            break
+    done = list(updates)[-1]
+    assert isinstance(done, Done)
+    assert done.result.interrupted
+    record = done.result.record("png")
+    assert (record["size"], record["finish"], record["config"]["size"]) == (32, None, None)
+    done = run(studio, wish(), how)[-1]
+    assert isinstance(done, Done)
+    record = done.result.record("png")
+    assert record["size"] == 64
+    assert "-x4" in record["finish"]["network"]
+
+
+def test_a_command_says_what_is_not_the_default() -> None:
+    assert order(FACE, generator="faces").command(None) == "python -m pulse run face.png"
+    more = order(
+        Path("my face.png"), candidates=2, steps=7, seed=3, generator="a.pt", lr_size=8,
+        tolerance=0.002, preset="paper", as_it_is=True, face=ALL, size=512, blur=1.0, grey=True,
+    )  # fmt: skip
+    assert more.command(more.wish(0).degrade) == (
+        "python -m pulse run 'my face.png' -n 2 --steps 7 --seed 3 --generator a.pt --lr-size 8 "
+        "--tolerance 0.002 --preset paper --align never --face all --degrade blur:1.0,bicubic,grey "
+        "--size 512"
+    )
+
+
+PLAIN = Order(
+    None, 0, 4, SearchConfig.steps, 0, "tiny", 0, 1e-3, "default", False,
+    False, 0, False, 0, 0, 0, "auto",
+)  # fmt: skip
+
+
+def order(picture: Path | None, **more: Any) -> Order:
+    return replace(PLAIN, picture=None if picture is None else str(picture), **more)
 
 
 def test_grey_is_noticed_whatever_else_happened(studio: Studio, tmp_path: Path) -> None:
@@ -304,14 +414,18 @@ def test_a_slow_picture_delays_nobody(studio: Studio, monkeypatch: pytest.Monkey
     slow.join()
 
 
-class Handlers(Page):
-    """What the page does when it is touched, without the page."""
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+class Names:
+    """Parts of the page, each of them its name."""
 
     def __getattr__(self, part: str) -> str:
         return part
+
+
+class Handlers(FaceView):
+    """What the view does when it is touched, without the page."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio, self.parts = studio, Names()  # type: ignore[assignment]
 
 
 def test_strangers_evict_nobody_and_are_not_kept(studio: Studio) -> None:
@@ -320,14 +434,16 @@ def test_strangers_evict_nobody_and_are_not_kept(studio: Studio) -> None:
     runner = studio.visit("runner")
     runner.running += 1
     studio.visit("reader")
-    rest = [0, 1, 1, 0, "tiny", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    nothing = astuple(order(None))
     for number in range(101):
         request: Any = SimpleNamespace(session_hash=f"stranger {number}", client=None)
         event: Any = SimpleNamespace(index=0)
         page.halt(request)
         page.choose(event, request)
-        page.put_back(0, request)
-        updates = list(page.search(request, None, *rest))
+        list(page.put_back(0, request))
+        page.begin(None, request)
+        list(page.more(0, request))
+        updates = list(page.search(request, *nothing))
         assert "Choose a picture first" in str(updates[-1])
     assert not runner.stop.is_set()
     assert studio.find("reader") is not None
@@ -337,17 +453,53 @@ def test_strangers_evict_nobody_and_are_not_kept(studio: Studio) -> None:
 def test_who_searches_is_kept(studio: Studio) -> None:
     page = Handlers(studio)
     request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
-    rest = [0, 2, 3, 0, "tiny", 0, 1e-3, "default", False, False, 0, False, 0, 0]
-    searched = page.search(request, str(FACE), *rest)
+    wanted = astuple(order(FACE, candidates=2, steps=3))
+    searched = page.search(request, *wanted)
     while studio.find("me") is None:
         next(searched)
     visit = studio.find("me")
     assert visit is not None
     assert visit.running == 1
     list(searched)
-    assert (visit.running, len(visit.details)) == (0, 2)
-    gone: Any = page.search(request, str(FACE), *rest)
+    assert (visit.running, [len(past.errors) for past in visit.past]) == (0, [2])
+    gone: Any = page.search(request, *wanted)
     while visit.running == 0:
         next(gone)
     gone.close()  # The visitor went away.
     assert visit.running == 0
+
+
+def test_another_picture_ends_the_search_and_takes_its_results_away(studio: Studio) -> None:
+    page = Handlers(studio)
+    request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
+    list(page.search(request, *astuple(order(FACE, candidates=1, steps=3))))
+    searched = page.search(request, *astuple(order(FACE, candidates=1, steps=400)))
+    visit = studio.find("me")
+    assert visit is not None
+    while visit.running == 0:
+        next(searched)
+    assert page.begin(str(FACE), request).keys() == {"run"}  # It is the same still.
+    assert not visit.stop.is_set()
+    stop = visit.stop
+    cleared = page.begin(None, request)
+    assert stop.is_set()
+    assert "Here your faces" in cleared["gallery"]
+    assert cleared["detail"] == ""
+    assert "earlier pictures" in cleared["earlier"]
+    assert list(searched) == []  # It has nothing to say any more,
+    assert len(visit.past) == 1  # and what it found is not kept.
+    assert visit.running == 0
+
+
+def test_who_has_not_seen_the_faces_of_a_photo_cannot_search_for_one(studio: Studio) -> None:
+    page, photo = Handlers(studio), EXAMPLES / "two.jpg"
+    request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
+    quick = astuple(order(photo, candidates=1, steps=1))
+    assert "choose one of them" in str(list(page.search(request, *quick))[-1]["problem"])
+    assert "All of them" in page.look(str(photo), False)["faces"]
+    list(page.search(request, *astuple(order(photo, candidates=1, steps=1, face=ALL))))
+    visit = studio.find("me")
+    assert visit is not None
+    assert [past.asked.wish.face for past in visit.past] == [0, 1]
+    many = astuple(order(photo, candidates=13, steps=1, face=ALL))
+    assert "ask for 12" in str(list(page.search(request, *many))[-1]["problem"])
