@@ -61,7 +61,8 @@ def fits(page: Any) -> None:
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert wide <= 0
     clipped = page.evaluate(
-        """() => [...document.querySelectorAll('button, h1, h3, p, dt, dd, label, figcaption')]
+        """() => [...document.querySelectorAll(
+            'button:not(.label-wrap), h1, h3, p, dt, dd, label, figcaption')]
         .filter(e => e.offsetParent !== null && e.textContent.trim())
         .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0
             && getComputedStyle(e).display !== 'inline')
