@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.browser import PATIENCE, SHOTS
+from tests.systems import UNIX
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("truth", "bicubic")
@@ -75,6 +76,7 @@ def colour(page: Any) -> tuple[int, int]:
     return red, green
 
 
+@UNIX
 @pytest.mark.browser
 def test_pictures_are_rated_without_names(
     folder: Path, server: tuple[subprocess.Popen[str], str], browser: Any

@@ -14,7 +14,16 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from pulse.batch.listing import files_in, kind_of, matching
-from pulse.batch.storage import is_remote, local_path, read_file
+from pulse.batch.paths import (
+    is_absolute,
+    is_remote,
+    is_text,
+    local_path,
+    may_be_called,
+    slashed,
+    trimmed,
+)  # fmt: skip
+from pulse.batch.storage import read_file
 from pulse.imaging.bounds import FORMATS
 from pulse.imaging.pictures import InputError
 from pulse.results import folder_name
@@ -73,7 +82,8 @@ class Inputs:
         Raises:
             InputError: there is no such input.
         """
-        self.place, self.settings, self.recursive = place.rstrip("/") or "/", settings, recursive
+        place = slashed(place)
+        self.place, self.settings, self.recursive = trimmed(place), settings, recursive
         self.skipped = 0
         kind = kind_of(place)
         if kind is None and not glob.has_magic(place):
@@ -108,7 +118,7 @@ class Inputs:
             if str(PurePosixPath(name).parent) != parent:
                 # All files of a folder come in one go, so its names need not be kept any longer.
                 names, parent = Names(), str(PurePosixPath(name).parent)
-            yield self._item(name, f"{self.place}/{name}", names)
+            yield self._item(name, f"{self.place.rstrip('/')}/{name}", names)
 
     def _pattern(self) -> Iterator[Item]:
         base, names = _base(self.place), Names()
@@ -144,13 +154,14 @@ class Inputs:
         source, output = wishes.pop("input", None), wishes.pop("output", None)
         if not isinstance(source, str) or not source:
             raise InputError('It does not say which picture; it needs "input": "FILE".')
-        if not _is_name(source):
+        written = slashed(source)
+        if not is_text(written):
             raise InputError("Its input has characters that no file's name can have.")
         settings = _with_masks(self.settings.changed(wishes), folder, "degrade" in wishes)
-        absolute = is_remote(source) or source.startswith(("/", "file://"))
-        place = source if absolute else f"{folder}/{source}"
-        parts = PurePosixPath(source).parts
-        name = parts[-1] if absolute or ".." in parts else str(PurePosixPath(source))
+        absolute = is_absolute(written)
+        place = written if absolute else f"{folder}/{written}"
+        parts = PurePosixPath(written).parts
+        name = parts[-1] if absolute or ".." in parts else str(PurePosixPath(written))
         item = self._item(name, place, names, settings, output)
         return replace(item, source=source)
 
@@ -208,9 +219,9 @@ class Names:
         Raises:
             InputError: it cannot be, or is taken.
         """
-        path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+        path = PurePosixPath(slashed(name)) if isinstance(name, str) else PurePosixPath()
         inside = path.parts and not path.is_absolute() and ".." not in path.parts
-        if not inside or not _is_name(str(path)):
+        if not inside or not all(map(may_be_called, path.parts)):
             raise InputError(
                 "output takes the name of a folder inside the output folder, not "
                 f"{json.dumps(name)[:200]}."
@@ -249,14 +260,6 @@ def readable() -> frozenset[str]:
     return frozenset(ending for ending, format in endings.items() if format in kinds)
 
 
-def _is_name(text: str) -> bool:
-    """Whether a file may be called so: texts in JSON may hold halves of characters."""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-
-
 def _parse(line: str) -> dict[str, object]:
     try:
         wishes = json.loads(line)
@@ -279,7 +282,8 @@ def _base(pattern: str) -> str:
     """The folder that a pattern begins with."""
     parts = pattern.split("/")
     count = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    return "/".join(parts[:count]) or ("/" if pattern.startswith("/") else "")
+    base = "/".join(parts[:count])
+    return trimmed(base) if base or pattern.startswith("/") else ""
 
 
 def _inside(folder: str | None, base: str) -> str | None:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pulse.batch.storage import asked, connect, is_remote, local_path
+from pulse.batch.paths import is_remote, local_path, slashed
+from pulse.batch.storage import asked, connect
 from pulse.imaging.pictures import InputError
 
 
@@ -90,7 +91,7 @@ def matching(pattern: str) -> list[str]:
         import glob
 
         found = glob.glob(str(local_path(pattern)), recursive=True)  # noqa: PTH207
-        return sorted(path for path in found if Path(path).is_file())
+        return sorted(slashed(path) for path in found if Path(path).is_file())
     fs, path = connect(pattern)
     scheme = pattern.partition("://")[0]
     return [f"{scheme}://{name.lstrip('/')}" for name in asked(pattern, lambda: fs.glob(path))]

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from pulse.batch.owner import is_alive, known_owner, new_owner
+from pulse.batch.paths import is_remote, local_path
 from pulse.imaging.pictures import InputError, setting
 
 WORK = ".pulse"
@@ -79,14 +80,6 @@ class Folder(Protocol):
             StorageError: another run is at work, or the folder cannot be made.
         """
         ...
-
-
-def is_remote(place: str) -> bool:
-    return "://" in place and not place.startswith("file://")
-
-
-def local_path(place: str) -> Path:
-    return Path(place.removeprefix("file://"))
 
 
 def open_folder(place: str) -> Folder:

@@ -20,7 +20,9 @@ from pulse.web.order import SIZES, Order
 from pulse.web.scripts import CHOOSE, COPY, SLIDE
 from pulse.web.studio import Studio
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+# Beside the packages in the repository, beside this file where a wheel was installed.
+_WITH_WHEEL = Path(__file__).with_name("examples")
+EXAMPLES = _WITH_WHEEL if _WITH_WHEEL.is_dir() else Path(__file__).parents[2] / "examples"
 
 
 class FaceParts:

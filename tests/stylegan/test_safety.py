@@ -21,6 +21,7 @@ from stylegan.checkpoints import open_checkpoint, save
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from stylegan.unpickle import Budget, Program, Record, UnpickleError, unpickle
 from tests.crafted import HARMFUL, bombs, mutate, rosinality, text, wide_z
+from tests.systems import LINUX
 
 SECONDS = 10.0  # Far more than any small file needs, on a busy machine too.
 
@@ -151,6 +152,7 @@ assert "torch._dynamo" not in sys.modules, "opening a checkpoint took seconds of
 """
 
 
+@LINUX
 def test_bombs_do_not_go_off(tmp_path: Path) -> None:
     save(StyleGAN2(StyleGAN2Config((8, 8), 8, 8, 1)), tmp_path / "sound")
     paths = list(bombs(tmp_path))
@@ -160,6 +162,7 @@ def test_bombs_do_not_go_off(tmp_path: Path) -> None:
     assert len(ran.stdout.splitlines()) == len(paths), ran.stdout
 
 
+@LINUX
 def test_a_wide_z_takes_no_more_memory_than_its_weights(tmp_path: Path) -> None:
     """W's mean is worked out where a file has none: 10,000 latents of 8,000 numbers are 320 MB."""
     save(StyleGAN2(StyleGAN2Config((8, 8), 8, 8, 1)), tmp_path / "sound")

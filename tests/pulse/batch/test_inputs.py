@@ -4,10 +4,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from pulse.batch import paths
 from pulse.batch.inputs import Inputs, Names
 from pulse.batch.storage import open_folder
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
+from tests.systems import UNIX
 
 
 def touch(root: Path, *names: str) -> None:
@@ -153,6 +155,7 @@ def test_folders_like_the_batchs_own_files_keep_apart(folder: str, tmp_path: Pat
         names.take(f"{folder}/a", False)
 
 
+@UNIX
 def test_links_to_themselves_and_deep_folders(tmp_path: Path) -> None:
     touch(tmp_path / "in", "a.png")
     (tmp_path / "in" / "b.png").symlink_to("b.png")
@@ -190,3 +193,53 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         Inputs(str(tmp_path / "none"), Settings())
     assert outputs(tmp_path / "*.png") == {}
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are read as on Windows; the disks stay this system's."""
+    monkeypatch.setattr(paths, "WINDOWS", True)
+
+
+@pytest.mark.usefixtures("windows")
+def test_backslashes_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "in/x/a.png", "in/b.png", "in/out/c.png")
+    monkeypatch.chdir(tmp_path)
+    without = {"without": "in/out"}
+    assert outputs("in\\", recursive=True, **without) == {"b.png": "b", "x/a.png": "x/a"}
+    assert outputs("in\\*\\*.png", **without) == {"x/a.png": "x/a"}
+    assert outputs("in\\b.png") == {"b.png": "b"}
+    lines = ["x\\a.png", "..\\in\\b.png", "C:\\c\\d.png", "\\\\host\\share\\e.png"]
+    (tmp_path / "in" / "list.txt").write_text("\n".join(lines), "utf-8")
+    items = list(Inputs("in\\list.txt", Settings()))
+    assert [(item.source, item.place, item.output) for item in items] == [
+        (lines[0], "in/x/a.png", "x/a"),
+        (lines[1], "in/../in/b.png", "b"),
+        (lines[2], "C:/c/d.png", "d"),
+        (lines[3], "//host/share/e.png", "e"),
+    ]
+
+
+@pytest.mark.usefixtures("windows")
+def test_outputs_stay_inside_on_windows() -> None:
+    names = Names()
+    assert names.take("a\\b", False) == "a/b"
+    for wrong in ("..\\up", "a\\..\\..\\up", "C:\\up", "C:up", "\\up", "a:b", "what?", "dot."):
+        with pytest.raises(InputError, match="name of a folder inside"):
+            names.take(wrong, False)
+
+
+@pytest.mark.usefixtures("windows")
+def test_disks_of_windows() -> None:
+    assert paths.trimmed("C:/") == "C:/"
+    assert paths.trimmed("C:/in//") == "C:/in"
+    assert paths.slashed("C:\\in\\*.png") == "C:/in/*.png"
+    assert paths.slashed("s3://bucket/a\\b.png") == "s3://bucket/a\\b.png"
+    assert str(paths.local_path("file:///C:/in/a.png")) == "C:/in/a.png"
+
+
+@UNIX
+def test_a_backslash_is_a_letter_elsewhere(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a\\b.png", "in/c:d.png")
+    assert outputs(tmp_path / "in") == {"a\\b.png": "a\\b", "c:d.png": "c:d"}
+    assert Names().take("a\\b:c", False) == "a\\b:c"

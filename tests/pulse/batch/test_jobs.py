@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from pulse.upscale import Upscaler
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
 from tests.command import PIPE, Started, pulse
+from tests.systems import LINUX, UNIX
 
 ROOT = Path(__file__).parents[3]
 QUICK = Settings(candidates=2, steps=2)
@@ -170,6 +170,7 @@ def test_a_wrong_line_is_its_own_error(upscaler: Upscaler, tmp_path: Path) -> No
     assert left == {300 * "n" + ".png"}  # It is not in the list any more, and is kept like others.
 
 
+@UNIX
 def test_a_link_to_itself_is_its_own_error(upscaler: Upscaler, tmp_path: Path) -> None:
     paint(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").symlink_to("b.png")
@@ -470,7 +471,7 @@ def test_the_command(folder: Path) -> None:
         (["*.gif", "out", "-r"], "*.gif holds no pictures."),
         (["in", "in"], "is the folder of the inputs"),
         (["in", "in/0.png"], "cannot be made or written"),
-        (["in", "/proc/out"], "cannot be made or written"),
+        pytest.param(["in", "/proc/out"], "cannot be made or written", marks=LINUX),
         (["in", "nowhere://out"], "cannot be opened"),
         (["in", "out", "--batch-size", "0"], "--batch-size takes a whole number from 1 on"),
         (["in", "out", "--address", "auto"], "add --engine ray"),
@@ -529,7 +530,10 @@ def test_two_at_once_and_ctrl_c(folder: Path) -> None:
     assert f"9 pictures, 9 faces, {finished} of them done before" in done.stdout
 
 
+@LINUX
 def test_a_bar_for_who_watches(folder: Path) -> None:
+    import pty  # Here, since Windows has none.
+
     master, slave = pty.openpty()
     process = begun("in", "out", *OPTIONS, cwd=folder, stderr=slave)
     os.close(slave)
@@ -567,6 +571,7 @@ for line in sys.stdin:
 """
 
 
+@LINUX
 @pytest.mark.slow
 def test_killed_at_many_moments(folder: Path) -> None:
     """After each kill nothing is truncated, and in the end it is as if nothing had happened."""

@@ -24,6 +24,7 @@ from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
 from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
+from tests.systems import LINUX
 
 ROOT = Path(__file__).parents[3]
 # Ray makes its workers nice to others, so that a busy machine never gets to them.
@@ -56,6 +57,7 @@ def manifest(output: Path) -> list[Entry]:
     return [replace(Entry.parse(line), seconds=0) for line in lines]
 
 
+@LINUX
 def test_two_workers_one_of_them_killed(folder: Path) -> None:
     """It makes what one process makes, and takes over from it and back."""
     steps = ["--steps", "40", "--tolerance", "1e-9"]

@@ -10,6 +10,7 @@ import pytest
 from pulse.batch.listing import files_in, kind_of, matching
 from pulse.batch.storage import OWNER, Folder, StorageError, open_folder, read_file
 from pulse.imaging.pictures import InputError
+from tests.systems import UNIX
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -102,6 +103,7 @@ def test_a_folder_that_vanished_is_not_made_again(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@UNIX
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         read_file(str(tmp_path), "it")

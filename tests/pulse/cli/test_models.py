@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from stylegan.checkpoints import save
 from stylegan.stylegan2 import StyleGAN2
 from tests import command
 from tests.server import FileServer, running
+from tests.systems import LINUX
 
 ROOT = Path(__file__).parents[3]
 NAME = "stylegan2-ffhq-256"
@@ -169,7 +169,10 @@ def test_two_processes_fetch_it_once(server: FileServer, tmp_path: Path) -> None
     assert server.asked == [""]
 
 
+@LINUX
 def test_a_bar_on_a_terminal(server: FileServer, tmp_path: Path) -> None:
+    import pty  # Here, since Windows has none.
+
     ours, theirs = pty.openpty()
     process = command.Started(
         ["models", "fetch", NAME],

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from stylegan.evaluate import samples
 from stylegan.generator import Noise
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from tests.command import Done, Started, fresh, pulse
+from tests.systems import LINUX
 
 ROOT = Path(__file__).parents[3]
 
@@ -378,7 +378,7 @@ def test_unusable_inputs(name: str, tmp_path: Path) -> None:
         (["--nonsense"], "--nonsense"),
         (["-o", "face.png"], "cannot be made"),
         (["-o", "face.png/deeper"], "cannot be made"),
-        (["-o", "/proc/nowhere"], "cannot be made"),
+        pytest.param(["-o", "/proc/nowhere"], "cannot be made", marks=LINUX),
         (["sub/face.jpg"], "would be written to the same folder"),
     ],
 )
@@ -467,10 +467,13 @@ def test_a_result_that_cannot_be_written_does_not_cost_the_others(
     assert (tmp_path / "out" / "one").read_text() == "in the way"
 
 
+@LINUX
 def test_a_person_who_watches_sees_a_bar(
     face: Image.Image, quick: list[str], tmp_path: Path
 ) -> None:
     face.save(tmp_path / "face.png")
+    import pty  # Here, since Windows has none.
+
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "pulse", "run", "face.png", *quick, "--steps", "8"],
@@ -515,6 +518,7 @@ def test_too_little_memory_is_a_sentence(
     assert "Traceback" not in said
 
 
+@LINUX
 @pytest.mark.slow
 def test_memory_at_1024_pixels(face: Image.Image, tmp_path: Path) -> None:
     """StyleGAN2's largest configuration, with random weights."""

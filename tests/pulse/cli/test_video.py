@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -44,8 +43,12 @@ def video(*arguments: str | float | Path) -> Done:
 
 def started(*arguments: str | float | Path, limit: int | None = None) -> subprocess.Popen[str]:
     """The same in a process of its own, whose files may be so long."""
+    if os.name == "nt":
+        pytest.skip("limits and signals are as Unix has them")
 
     def limited() -> None:
+        import resource  # Here, since Windows has none.
+
         if limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

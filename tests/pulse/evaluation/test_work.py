@@ -12,6 +12,7 @@ from pulse.evaluation.methods import Draw, Enlarged, Network
 from pulse.evaluation.store import Store
 from pulse.evaluation.work import Plan, compare
 from pulse.imaging.pictures import InputError
+from tests.systems import UNIX
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(store, (store.add(Face("face", pixels)),), ())
 
 
+@UNIX
 def test_what_goes_wrong_in_a_process_is_said_here(plan: Plan) -> None:
     gone = Plan(plan.store, plan.faces, (Network("gone.safetensors", "0"),))
     with pytest.raises(InputError, match=re.escape("There is no network gone.safetensors")):
