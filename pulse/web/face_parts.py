@@ -32,12 +32,12 @@ class FaceParts:
     def __init__(self, studio: Studio) -> None:
         self._studio, self._limits = studio, studio.limits
         self.examples = sorted(EXAMPLES.glob("*.*")) if EXAMPLES.is_dir() else []
-        with gr.Row(elem_id="face-view"):
-            with gr.Column(min_width=0, elem_id="given"):
+        with gr.Row(elem_id="face-view", elem_classes="view"):
+            with gr.Column(min_width=0, elem_classes="given"):
                 self._given()
-            with gr.Column(min_width=0, elem_id="results"):
+            with gr.Column(min_width=0, elem_id="results", elem_classes="results"):
                 self._results()
-            with gr.Column(min_width=0, elem_id="rest"):
+            with gr.Column(min_width=0, elem_classes="rest"):
                 self._rest()
 
     @property
