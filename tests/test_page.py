@@ -194,7 +194,8 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     page.wait_for_selector("#gallery [data-choice]")
     assert page.inner_text("#status").startswith("Stopped.")
     page.click("#paste")
-    page.wait_for_selector("#photo .compare")
+    # A large network may fill the place in the photo.
+    page.wait_for_selector("#photo .compare", timeout=5 * PATIENCE * 1000)
     slider = page.locator("#photo input[type=range]").last
     slider.focus()
     page.keyboard.press("End")

@@ -212,7 +212,7 @@ def test_compare(visit: Visit, tmp_path: Path, options: dict[str, Any]) -> None:
     page.wait_for_selector("#compare-matched img")
     page.click("#compare-run")
     page.wait_for_selector("#compare-cards .methods")
-    page.wait_for_selector("#compare-download")
+    page.wait_for_selector("#compare-download", timeout=5 * PATIENCE * 1000)  # Large networks.
     cards = page.locator("#compare-cards .methods > li")
     titles = cards.locator("> b").all_inner_texts()
     assert titles[:2] == ["Blocks", "Smooth"]
