@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -115,10 +117,13 @@ def shoot(page: Any, name: str, full: bool = False) -> None:
 
 @pytest.mark.browser
 def test_face_in_faces_out(visit: Callable[..., Any], tmp_path: Path) -> None:
-    page = visit(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    page = visit(viewport={"width": 1280, "height": 900}, color_scheme="light")
     upload(page, FACE)
     page.wait_for_selector("#matched img")
     assert "16x16 pixels" in page.inner_text("#matched")
+    assert page.inner_text("#status") == "Ready: press 'Imagine faces'."
+    lower = page.locator("#run").bounding_box()
+    assert lower["y"] + lower["height"] < page.locator(".caution").bounding_box()["y"]
     set_steps(page, 30)
     page.click("#run")
     page.wait_for_selector("#gallery [data-choice]")
@@ -184,14 +189,13 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     assert re.search(r"step \d+ of 100000.* left", page.inner_text("#status"))
     shoot(page, "searching-dark")
 
-    start = time.monotonic()
+    # It ends long before its last step; how soon is told by the tests of the studio.
     page.click("#stop")
     page.wait_for_selector("#gallery [data-choice]")
-    took = time.monotonic() - start
-    assert took < 3, "a second on a quiet machine; this one may be busy"
     assert page.inner_text("#status").startswith("Stopped.")
     page.click("#paste")
-    page.wait_for_selector("#photo .compare")
+    # A large network may fill the place in the photo.
+    page.wait_for_selector("#photo .compare", timeout=5 * PATIENCE * 1000)
     slider = page.locator("#photo input[type=range]").last
     slider.focus()
     page.keyboard.press("End")
@@ -331,13 +335,7 @@ def test_all_faces_of_a_photo_larger(visit: Callable[..., Any]) -> None:
     page = visit(viewport={"width": 1280, "height": 1000})
     set_steps(page, 2)
     upload(page, TWO)
-    page.wait_for_selector("#picture img")
-    page.click("#run")  # As soon as it can be pressed, the faces are there.
-    assert page.locator("#faces [data-choice]").count() == 3 or page.inner_text("#problem")
     page.wait_for_selector("#faces [data-choice='-1']")
-    if page.locator("#stop").is_visible():
-        page.click("#stop")
-    page.wait_for_selector("#run", state="visible")
     page.click("#faces [data-choice='-1']")
     page.wait_for_function("!document.querySelector('#matched img')")
     page.click("#size label:has-text('512')")
@@ -350,6 +348,73 @@ def test_all_faces_of_a_photo_larger(visit: Callable[..., Any]) -> None:
     page.wait_for_selector("#run", state="visible")
     assert page.locator("#gallery [data-choice]").count() == 4
     assert "512x512" in page.inner_text("#detail")
+
+
+@pytest.mark.browser
+def test_the_copied_command_makes_the_same_faces(visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    upload(page, TWO)
+    page.click("#faces [data-choice='1']")
+    set_steps(page, 5)
+    page.get_by_label("It was pixelated").check()
+    page.wait_for_function(
+        "/--steps 5 .*--face 1 --degrade/.test(document.querySelector('#command code').textContent)"
+    )
+    page.click("#run")
+    page.wait_for_selector("#gallery [data-choice]")
+    with page.expect_download() as event:
+        page.click("#all")
+    event.value.save_as(tmp_path / "all.zip")
+    shutil.copy(TWO, tmp_path)
+    program, *words = shlex.split(page.inner_text("#command code"))
+    assert program == "python"
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr  # Nothing matches after so few steps.
+    (folder,) = (file.parent for file in tmp_path.glob("results/*/result.json"))
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        names = [name for name in archive.namelist() if re.fullmatch(r"candidate-\d+.png", name)]
+        assert len(names) == 4
+        for name in names:
+            with archive.open(name) as file, Image.open(file) as shown:
+                expected = to_tensor(shown)
+            with Image.open(folder / name) as made:
+                assert (to_tensor(made) - expected).abs().max() <= 2 / 255
+
+
+def tab_to(page: Any, selector: str) -> None:
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"the Tab key does not lead to {selector}")
+
+
+@pytest.mark.browser
+def test_the_keyboard_is_enough(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    set_steps(page, 5)
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, "#picture button")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(FACE)
+    page.wait_for_selector("#matched img")
+    tab_to(page, "#run")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#gallery [data-choice='2']")
+    tab_to(page, "#gallery [data-choice='2']")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#detail').innerText.includes('Seed 2')")
+    tab_to(page, "#detail [data-open]")
+    page.keyboard.press("Enter")
+    assert page.locator("#detail dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#detail dialog", state="hidden")
+    assert page.evaluate("document.activeElement.matches('#detail [data-open]')")
+    tab_to(page, "#one")
 
 
 @pytest.mark.browser

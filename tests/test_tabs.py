@@ -71,6 +71,15 @@ def fits(page: Any) -> None:
     assert clipped == []
 
 
+def results_before_settings(page: Any, *parts: str) -> None:
+    """On a phone, what was made comes right after the button, and what can be set last."""
+    boxes = [page.locator(f"#{part}").bounding_box() for part in parts]
+    if page.viewport_size["width"] < 800:
+        assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes)
+    else:
+        assert boxes[1]["x"] > boxes[0]["x"] + boxes[0]["width"]
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("options", [WIDE, PHONE], ids=["wide", "phone"])
 def test_photo(visit: Visit, photo: Path, tmp_path: Path, options: dict[str, Any]) -> None:
@@ -91,6 +100,7 @@ def test_photo(visit: Visit, photo: Path, tmp_path: Path, options: dict[str, Any
     )
     assert ENHANCED in page.inner_text("#photo-notes")
     fits(page)
+    results_before_settings(page, "photo-run", "photo-slider", "photo-download", "photo-examples")
     shoot(page, f"photo-result-{width}", full=True)
     with page.expect_download() as event:
         page.click("#photo-download")
@@ -159,6 +169,7 @@ def test_film(visit: Visit, film: Path, tmp_path: Path, options: dict[str, Any])
         .map(v => v.videoWidth).sort().join() === '192,48'"""
     )
     fits(page)
+    results_before_settings(page, "film-run", "film-result", "film-download", "film-part")
     shoot(page, f"film-result-{width}", full=True)
     with page.expect_download() as event:
         page.click("#film-download")
@@ -201,7 +212,7 @@ def test_compare(visit: Visit, tmp_path: Path, options: dict[str, Any]) -> None:
     page.wait_for_selector("#compare-matched img")
     page.click("#compare-run")
     page.wait_for_selector("#compare-cards .methods")
-    page.wait_for_selector("#compare-download")
+    page.wait_for_selector("#compare-download", timeout=5 * PATIENCE * 1000)  # Large networks.
     cards = page.locator("#compare-cards .methods > li")
     titles = cards.locator("> b").all_inner_texts()
     assert titles[:2] == ["Blocks", "Smooth"]
@@ -211,6 +222,7 @@ def test_compare(visit: Visit, tmp_path: Path, options: dict[str, Any]) -> None:
     assert kinds == ["enhanced"] * (len(titles) - 4) + ["imaginary"] * 2
     assert "do not exist" in page.locator(".caution:visible").inner_text()
     fits(page)
+    results_before_settings(page, "compare-run", "compare-cards", "compare-settings")
     shoot(page, f"compare-result-{width}", full=True)
     with page.expect_download() as event:
         page.click("#compare-download")

@@ -56,7 +56,7 @@ def _upscale(
             if isinstance(update, Done):
                 folder = studio.new_folder() / "results"
                 zipped = archive(update.result, folder)
-                yield json.loads((folder / "result.json").read_text()), str(zipped)
+                yield json.loads((folder / "result.json").read_text("utf-8")), str(zipped)
             elif isinstance(update, Searching):
                 state = update.state
                 mse = state.best.nan_to_num(posinf=1.0).tolist()  # JSON knows no infinity.

@@ -62,11 +62,13 @@ class CompareTab:
         self.desk, self.judge = Desk(studio, "compare"), Judge()
         lead("Give it a small face. Every way of enlarging it that is here does so, side by side.")
         bar("What networks draw need not have been there.", "PULSE's people do not exist.")
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+        with gr.Row(elem_classes="view"):
+            with gr.Column(min_width=0, elem_classes="given"):
                 self._inputs()
-            with gr.Column(scale=5, min_width=300):
+            with gr.Column(min_width=0, elem_classes="results"):
                 self._outputs()
+            with gr.Column(min_width=0, elem_classes="rest"):
+                self._rest()
         self.stage = Stage(self.problem, self.status, (self.begin,), self.stop)
         self._events()
 
@@ -85,6 +87,16 @@ class CompareTab:
         )  # fmt: skip
         self.begin = gr.Button("Compare", variant="primary", elem_id="compare-run")
         self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="compare-stop")
+
+    def _outputs(self) -> None:
+        self.status = gr.HTML(html.status("Choose a picture to begin."), elem_id="compare-status")
+        self.cards = gr.HTML(EXPLAINED, elem_id="compare-cards")
+        self.download = gr.DownloadButton(
+            "Download all (ZIP)", visible=False, variant="primary", elem_id="compare-download"
+        )
+
+    def _rest(self) -> None:
+        limits = self.studio.limits
         with gr.Accordion("More settings", open=False, elem_id="compare-settings"):
             self.face = gr.Number(
                 1, precision=0, minimum=1, label="Which face",
@@ -107,13 +119,6 @@ class CompareTab:
                 "<h3>Or try one of these</h3>" + html.choices(shown, None, "Examples to compare"),
                 js_on_load=CHOOSE, elem_id="compare-examples",
             )  # fmt: skip
-
-    def _outputs(self) -> None:
-        self.status = gr.HTML(html.status("Choose a picture to begin."), elem_id="compare-status")
-        self.cards = gr.HTML(EXPLAINED, elem_id="compare-cards")
-        self.download = gr.DownloadButton(
-            "Download all (ZIP)", visible=False, variant="primary", elem_id="compare-download"
-        )
 
     def _events(self) -> None:
         private: Any = {"api_visibility": "private", "show_progress": "hidden"}

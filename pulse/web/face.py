@@ -102,16 +102,19 @@ class FaceView:
         parts, visit = self.parts, self.studio.find(str(request.session_hash))
         given = None if picture is None else Path(picture)
         busy: Updates = {parts.run: gr.Button(interactive=given is None)}
-        if visit is None or visit.picture == given:
-            return busy if given else {**busy, parts.status: html.status(_invitation(False))}
+        if visit is not None and visit.picture == given:
+            return busy
+        invitation: Updates = {**busy, parts.status: html.status(_invitation(given is not None))}
+        if visit is None:
+            return invitation
         visit.turn_to(given, threading.Event())
         return {
-            **busy,
-            **self._idle(),
+            **invitation,
+            parts.run: gr.Button(visible=True, interactive=given is None),
+            parts.stop: gr.Button(visible=False),
             parts.problem: "",
             parts.faces: "",
             parts.matched: "",
-            parts.status: html.status(_invitation(given is not None)),
             parts.gallery: html.explanation(),
             parts.detail: "",
             parts.downloads: gr.Row(visible=False),

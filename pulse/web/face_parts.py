@@ -34,12 +34,12 @@ class FaceParts:
     def __init__(self, studio: Studio) -> None:
         self._studio, self._limits = studio, studio.limits
         self.examples = sorted(EXAMPLES.glob("*.*")) if EXAMPLES.is_dir() else []
-        with gr.Row(elem_id="face-view"):
-            with gr.Column(min_width=0, elem_id="given"):
+        with gr.Row(elem_id="face-view", elem_classes="view"):
+            with gr.Column(min_width=0, elem_classes="given"):
                 self._given()
-            with gr.Column(min_width=0, elem_id="results"):
+            with gr.Column(min_width=0, elem_id="results", elem_classes="results"):
                 self._results()
-            with gr.Column(min_width=0, elem_id="rest"):
+            with gr.Column(min_width=0, elem_classes="rest"):
                 self._rest()
 
     @property
@@ -62,7 +62,7 @@ class FaceParts:
             image_mode=None,
             sources=["upload", "clipboard", "webcam"],
             label="Your picture",
-            height=260,
+            height=220,
             elem_id="picture",
         )
         # Gradio would open the file first, and say of a broken one only that there is an error. (As
@@ -75,11 +75,11 @@ class FaceParts:
             1, most, min(UpscaleConfig.candidates, most), step=1, label="How many faces"
         )
         self.size = gr.Radio(
-            [("As they are drawn", 0), *((f"{size} pixels", size) for size in SIZES)],
+            [("As drawn", 0), *((str(size), size) for size in SIZES)],
             value=0,
-            label="How large",
-            info="Larger faces are finished by a second network, which makes up their finest "
-            f"detail. {SIZES[-1]} pixels can take half a minute more for each.",
+            label="How large, in pixels",
+            info="A second network makes up the finest detail of larger faces. "
+            f"{SIZES[-1]} can take half a minute more for each.",
             elem_id="size",
         )
         self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")

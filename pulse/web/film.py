@@ -35,11 +35,13 @@ class FilmTab:
         self.desk = Desk(studio, "film")
         lead("Give it a short film that is too small. A network draws each frame larger.")
         bar("What is fine in the result need not have been there.", "A network draws the detail.")
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+        with gr.Row(elem_classes="view"):
+            with gr.Column(min_width=0, elem_classes="given"):
                 self._inputs()
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(min_width=0, elem_classes="results"):
                 self._outputs()
+            with gr.Column(min_width=0, elem_classes="rest"):
+                self._rest()
         self.stage = Stage(self.problem, self.status, (self.try_one, self.begin), self.stop)
         self._events()
 
@@ -67,15 +69,12 @@ class FilmTab:
         self.try_one = gr.Button("Try one frame", elem_id="film-try")
         self.begin = gr.Button("Make the film", variant="primary", elem_id="film-run")
         self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="film-stop")
-        with gr.Accordion("A part of the film", open=False), gr.Row():
-            self.start = gr.Number(None, minimum=0, label="From second", min_width=120)
-            self.end = gr.Number(None, minimum=0, label="To second", min_width=120)
 
     def _outputs(self) -> None:
         self.status = gr.HTML(html.status("Choose a film to begin."), elem_id="film-status")
         self.how = gr.HTML(EXPLAINED)
         self.slider = gr.ImageSlider(
-            type="filepath", label="The frame, and what the network made of it", visible=False,
+            type="filepath", label="Before and after", visible=False,
             interactive=False, buttons=["fullscreen"], max_height=520, elem_id="film-slider",
         )  # fmt: skip
         self.result = gr.Video(
@@ -86,6 +85,11 @@ class FilmTab:
         self.download = gr.DownloadButton(
             "Download the film", visible=False, variant="primary", elem_id="film-download"
         )
+
+    def _rest(self) -> None:
+        with gr.Accordion("A part of the film", open=False, elem_id="film-part"), gr.Row():
+            self.start = gr.Number(None, minimum=0, label="From second", min_width=120)
+            self.end = gr.Number(None, minimum=0, label="To second", min_width=120)
 
     def _events(self) -> None:
         private: Any = {"api_visibility": "private", "show_progress": "hidden"}
@@ -193,7 +197,7 @@ class FilmTab:
     def _shown(self, made: Made) -> Updates:
         record, file = made.record, made.file
         assert file is not None
-        size = f"{record['width']}x{record['height']} pixels, {file.stat().st_size / 1e6:.1f} MB"
+        size = f"{record['width']}x{record['height']} pixels, {html.bytes_of(file)}"
         words = f"Done: {record['frames']} frames of {size}, in {html.duration(record['seconds'])}."
         lines = [record["notice"], *record["notes"], record["damage"]]
         return {

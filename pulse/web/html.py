@@ -126,6 +126,12 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min"
 
 
+def bytes_of(file: Path) -> str:
+    """How large a file is, as people say it."""
+    count = file.stat().st_size
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(round(count / 1e3), 1)} kB"
+
+
 def gallery(state: State, tolerance: float) -> str:
     """The candidates while they are searched for, with error and label."""
     cards = [

@@ -213,6 +213,8 @@ class Desk:
                 yield {stage.status: html.status("Stopped. What was made so far is kept.")}
             yield stage.ended()
         except Exception as error:
+            if stop.is_set() and self.studio.find(str(request.session_hash)) is None:
+                return  # Who left took the folder along: nobody is there to be told.
             yield stage.failed(error)
 
     def answer(

@@ -165,11 +165,13 @@ class PhotoTab:
         self.desk = Desk(studio, "photo")
         lead("Give it a photo that is too small. A network draws it larger, with what it lacks.")
         bar("What is fine in the result need not have been there.", "A network draws the detail.")
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+        with gr.Row(elem_classes="view"):
+            with gr.Column(min_width=0, elem_classes="given"):
                 self._inputs()
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(min_width=0, elem_classes="results"):
                 self._outputs()
+            with gr.Column(min_width=0, elem_classes="rest"):
+                self._rest()
         self.stage = Stage(self.problem, self.status, (self.begin,), self.stop)
         self._events()
 
@@ -191,6 +193,20 @@ class PhotoTab:
         )  # fmt: skip
         self.begin = gr.Button("Enlarge", variant="primary", elem_id="photo-run")
         self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="photo-stop")
+
+    def _outputs(self) -> None:
+        self.status = gr.HTML(html.status("Choose a photo to begin."), elem_id="photo-status")
+        self.how = gr.HTML(EXPLAINED)
+        self.slider = gr.ImageSlider(
+            type="filepath", label="Before and after", visible=False,
+            interactive=False, buttons=["fullscreen"], max_height=520, elem_id="photo-slider",
+        )  # fmt: skip
+        self.notes = gr.HTML(elem_id="photo-notes", elem_classes="notes-of")
+        self.download = gr.DownloadButton(
+            "Download the photo", visible=False, variant="primary", elem_id="photo-download"
+        )
+
+    def _rest(self) -> None:
         with gr.Accordion("More settings", open=False):
             self.exact = gr.Checkbox(
                 False, label="Keep to it exactly", info="Made small again it is your photo."
@@ -205,18 +221,6 @@ class PhotoTab:
                 "<h3>Or try one of these</h3>" + html.choices(cards, None, "Examples of photos"),
                 js_on_load=CHOOSE, elem_id="photo-examples",
             )  # fmt: skip
-
-    def _outputs(self) -> None:
-        self.status = gr.HTML(html.status("Choose a photo to begin."), elem_id="photo-status")
-        self.how = gr.HTML(EXPLAINED)
-        self.slider = gr.ImageSlider(
-            type="filepath", label="Your photo, and what the network made of it", visible=False,
-            interactive=False, buttons=["fullscreen"], max_height=640, elem_id="photo-slider",
-        )  # fmt: skip
-        self.notes = gr.HTML(elem_id="photo-notes", elem_classes="notes-of")
-        self.download = gr.DownloadButton(
-            "Download the photo", visible=False, variant="primary", elem_id="photo-download"
-        )
 
     def _events(self) -> None:
         private: Any = {"api_visibility": "private", "show_progress": "hidden"}
@@ -295,7 +299,7 @@ class PhotoTab:
         record, file, shown = made.record, made.file, made.shown
         assert file is not None
         assert shown is not None
-        size = f"{record['width']}x{record['height']} pixels, {file.stat().st_size / 1e6:.1f} MB"
+        size = f"{record['width']}x{record['height']} pixels, {html.bytes_of(file)}"
         return {
             self.status: html.status(f"Done: {size}, in {html.duration(record['seconds'])}."),
             self.how: gr.HTML(visible=False),

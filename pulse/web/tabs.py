@@ -47,4 +47,4 @@ def limit_of(limits: Limits) -> int:
 
 def style() -> str:
     """The page's style sheet."""
-    return html.style() + Path(__file__).with_name("tabs.css").read_text()
+    return html.style() + Path(__file__).with_name("tabs.css").read_text("utf-8")

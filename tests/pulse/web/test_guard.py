@@ -108,7 +108,7 @@ def test_other_sites_may_not_use_it(page: str, visitor: requests.Session) -> Non
 def test_odd_programs_get_a_sentence(
     picture: object, words: str, page: str, visitor: requests.Session, log: Path
 ) -> None:
-    rest = [0, 1, 1, 0, "faces", 0, 1e-3, "default", False, False, 0, False, 0, 0]
+    rest = [0, 1, 1, 0, "faces", 0, 1e-3, "default", False, False, 0, False, 0, 0, 0, "auto"]
     call = f"{page}/gradio_api/call/upscale"
     body: Any = {"data": [picture, *rest]}
     event = visitor.post(call, json=body, timeout=WAIT).json()["event_id"]
