@@ -112,7 +112,12 @@ def crop_face(photo: Image.Image, face: Face, size: int) -> Image.Image:
 
 
 def paste_back(
-    photo: Image.Image, face: Face, new: Image.Image, frame: Frame | None = None
+    photo: Image.Image,
+    face: Face,
+    new: Image.Image,
+    frame: Frame | None = None,
+    *,
+    largest: float | None = None,
 ) -> Image.Image:
     """The photo with a new face: `crop_face` backwards.
 
@@ -123,6 +128,8 @@ def paste_back(
     Args:
         new: the new face in its frame; square, any size.
         frame: of the new face, where it is not the one that FFHQ gives the old one.
+        largest: side in pixels that the frame has at most in the pictures of a film, all of which
+            are then made on one grid, so that nothing jumps with its rounding; None is its own.
 
     Returns:
         RGB, upright, as large as the photo.
@@ -138,7 +145,7 @@ def paste_back(
     right, bottom = np.minimum(np.ceil(frame.quad.max(0)), image.size).astype(int).tolist()
     if right <= left or bottom <= top:
         return image
-    side = min(FINE * math.ceil(frame.size), MAX_SIDE)
+    side = min(FINE * math.ceil(largest or frame.size), MAX_SIDE)
     matrix = frame.matrix(side)
     inverse = np.linalg.inv(matrix[:, :2])
     back = np.column_stack([inverse, inverse @ (np.array([left, top]) - matrix[:, 2])])

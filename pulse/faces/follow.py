@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,27 +42,31 @@ class Track:
         points: [k, 70, 2], what was found: the landmarks, then the box's corners, as `align.Face`
             has them.
         scores: [k], the detector's.
+        until: [k], the last frame before the next look after each find, up to which the face is
+            taken to be there whatever that look finds.
     """
 
     numbers: Int[np.ndarray, " k"]
     points: Float[np.ndarray, "k 70 2"]
     scores: Float[np.ndarray, " k"]
+    until: Int[np.ndarray, " k"]
 
     def at(self, number: int) -> Face | None:
-        """The face in that frame; None before it is found, after, and where it is lost.
+        """The face in that frame; None before it is found, and from the look on that misses it.
 
         Its landmarks are where a straight line says that fits those around best in time, nearer
         ones weighing more (local linear regression, Cleveland 1979, with Gaussian weights): unlike
         a weighted mean that does not lag behind where a face begins, ends or moves steadily.
         """
-        after = int(np.searchsorted(self.numbers, number))
-        if after == len(self.numbers) or (after == 0 and self.numbers[0] != number):
+        before = int(np.searchsorted(self.numbers, number, "right")) - 1
+        if before < 0:
             return None
-        if self.numbers[after] - self.numbers[max(after - 1, 0)] > GAP and (
-            self.numbers[after] != number
-        ):
+        bridged = before + 1 < len(self.numbers) and (
+            self.numbers[before + 1] - self.numbers[before] <= GAP
+        )
+        if number > self.until[before] and not bridged:
             return None
-        begin, end = self._stretch(after)
+        begin, end = self._stretch(before)
         times = (self.numbers[begin:end] - number).astype(float)
         weights = np.exp(-0.5 * np.square(times / SMOOTH))
         total = weights.sum()
@@ -98,16 +102,22 @@ class _Seen:
         self.numbers.append(number)
         self.faces.append(face)
 
-    def track(self) -> Track:
+    def track(self, until: Mapping[int, int]) -> Track:
         points = [np.concatenate([f.landmarks, np.reshape(f.box, (2, 2))]) for f in self.faces]
         scores = np.array([f.score for f in self.faces])
-        return Track(np.array(self.numbers), np.stack(points), scores)
+        ends = np.array([until[number] for number in self.numbers])
+        return Track(np.array(self.numbers), np.stack(points), scores, ends)
+
+
+def sizes_of(track: Track) -> Float[np.ndarray, " k"]:
+    """Pixels along the side of the FFHQ frame around it, where it was found."""
+    faces = (track.at(int(number)) for number in track.numbers)
+    return np.array([Frame.of(face).size for face in faces if face is not None])
 
 
 def size_of(track: Track) -> int:
-    """Pixels along the side of the FFHQ frame around it, mostly."""
-    faces = (track.at(int(number)) for number in track.numbers)
-    return round(float(np.median([Frame.of(face).size for face in faces if face is not None])))
+    """The same as it mostly is."""
+    return round(float(np.median(sizes_of(track))))
 
 
 class Follower:
@@ -125,7 +135,8 @@ class Follower:
         self.find = find
         self._seen: list[_Seen] = []
         self._begin = 0  # Index of the first face of this scene.
-        self._number = self._looked = -1
+        self._number = -1
+        self._looks: list[int] = []  # Frames whose faces were looked for.
         self._last: Image.Image | None = None
         self._thumb: Float[np.ndarray, "s s"] | None = None
 
@@ -144,15 +155,16 @@ class Follower:
     def tracks(self) -> tuple[Track, ...]:
         """The faces, in the order in which they came; to be asked after the last frame."""
         self._look()
-        looks = self._number // EVERY + 1
-        least = min(LEAST, looks)
-        return tuple(seen.track() for seen in self._seen if len(seen.numbers) >= least)
+        least = min(LEAST, self._number // EVERY + 1)
+        ends = [*(number - 1 for number in self._looks[1:]), self._number]
+        until = dict(zip(self._looks, ends, strict=True))
+        return tuple(seen.track(until) for seen in self._seen if len(seen.numbers) >= least)
 
     def _look(self) -> None:
         """Find the faces of the last frame, and which of those that are known each is."""
-        if self._last is None or self._looked == self._number:
+        if self._last is None or self._looks[-1:] == [self._number]:
             return
-        self._looked = self._number
+        self._looks.append(self._number)
         faces = self.find(self._last)
         known = [
             seen

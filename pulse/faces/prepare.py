@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from align import Detector, Face, Frame, crop_face
+from align import Detector, Face, crop_face
 from pulse.faces.framing import (
     HALF,
     MAX_CUT,
@@ -106,13 +107,16 @@ def prepare(
     return faces
 
 
-def cut_out(image: Image.Image, face: Face, size: int, index: int = 0) -> LRFace:
+def cut_out(image: Image.Image, face: Face, size: int, *, index: int, largest: float) -> LRFace:
     """A face of a film's frame at the size at which it is matched, whatever its frame has.
 
     It is in grey if the picture is.
+
+    Args:
+        largest: side in pixels that its frame has at most along the film. The face is sampled as
+            finely everywhere: else a side about a whole number would make the crop jump.
     """
-    side = round(Frame.of(face).size)
-    crop = crop_face(image, face, max(size, min(side, MAX_CUT)))
+    crop = crop_face(image, face, max(size, min(math.ceil(largest), MAX_CUT)))
     pixels = to_tensor(crop.resize((size, size), Image.Resampling.BICUBIC))
     degrade = DegradeConfig(grey=bool((pixels == pixels[:1]).all()))
     framing = Framing(index, face, None)

@@ -22,14 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from align import Face, paste_back
-from pulse.faces.follow import Follower, Track, size_of
+from pulse.faces.follow import Follower, Track, size_of, sizes_of
 from pulse.faces.framing import MIN_LR_SIZE
 from pulse.faces.prepare import LR_SIZE, LRFace, cut_out
 from pulse.imaging.colours import eight_bits
 from pulse.imaging.pictures import InputError, setting, to_image, to_tensor
 from pulse.search import Start, State, Status
 from pulse.search.descent import usual_batch
-from pulse.upscale import UpscaleConfig, Upscaler
+from pulse.upscale import MAX_SEED, UpscaleConfig, Upscaler
 from pulse.video.config import Cut, FaceConfig
 from pulse.video.film import Reading, frames_in
 from pulse.video.footage import Footage
@@ -79,7 +79,7 @@ def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
     arrays = {
         f"{index}.{part}": np.ascontiguousarray(getattr(track, part))
         for index, track in enumerate(tracks)
-        for part in ("numbers", "points", "scores")
+        for part in ("numbers", "points", "scores", "until")
     }
     with whole(path) as file:
         save_arrays(arrays, file)
@@ -88,9 +88,14 @@ def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
 def read_tracks(path: Path) -> tuple[Track, ...]:
     """Those that `write_tracks` kept."""
     arrays = load_arrays(path)
-    count = len(arrays) // 3
+    count = len(arrays) // 4
     return tuple(
-        Track(arrays[f"{i}.numbers"], arrays[f"{i}.points"], arrays[f"{i}.scores"])
+        Track(
+            arrays[f"{i}.numbers"],
+            arrays[f"{i}.points"],
+            arrays[f"{i}.scores"],
+            arrays[f"{i}.until"],
+        )
         for i in range(count)
     )
 
@@ -100,8 +105,9 @@ class Faces:
 
     Where a face first shows, several candidates are searched for, and the one that comes nearest
     goes on. In every other frame the search begins at the latents and noise of the frame before
-    and is held to them, so that only that changes which the small face asks for; where it does not
-    find a match like that, it goes on without being held.
+    and is held to them, so that only that changes which the small face asks for. Where it does not
+    find a match like that, it goes on without being held, and where it still finds none, it begins
+    anew: another person who matches takes the place of one who does not.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class Faces:
         """
         self.upscaler, self.tracks, self.config, self.folder = upscaler, tracks, config, folder
         self._sizes = [min(LR_SIZE, size_of(track)) for track in tracks]
+        self._largest = [float(sizes_of(track).max()) for track in tracks]
         search = config.search
         self._batch = min(config.candidates, usual_batch(upscaler.generator))
         self._first = UpscaleConfig(config.candidates, config.seed, search=search)
@@ -167,29 +174,44 @@ class Faces:
                 continue
             image = image or to_image(small)
             began = time.monotonic()
-            low = cut_out(image, face, self._sizes[index], index)
-            state, carried[index] = self._searched(low, carried.get(index))
-            place = _enlarged(face, large.shape[-1] / small.shape[-1])
-            under = to_image(large)
-            pasted = paste_back(under, place, to_image(state.images[0].cpu()))
+            largest, scale = self._largest[index], large.shape[-1] / small.shape[-1]
+            low = cut_out(image, face, self._sizes[index], index=index, largest=largest)
+            state, anew = self._searched(number, low, carried.get(index))
+            carried[index] = Start.after(state, (self.config.seed,))
+            under, new = to_image(large), to_image(state.images[0].cpu())
+            pasted = paste_back(under, _enlarged(face, scale), new, largest=scale * largest)
             # As a difference, so that what has more than 8 bits keeps them elsewhere.
             large = large + (to_tensor(pasted) - to_tensor(under))
-            entries.append(_entry(number, index, state, time.monotonic() - began))
+            about = {"frame": number + 1, "face": index, "anew": anew}  # The film's first is 1.
+            entries.append({**about, **_told(state, time.monotonic() - began)})
         return large
 
-    def _searched(self, low: LRFace, start: Start | None) -> tuple[State, Start]:
-        """The nearest candidate, and where the next frame's search begins."""
+    def _searched(self, number: int, low: LRFace, start: Start | None) -> tuple[State, bool]:
+        """The nearest candidate, and whether it began anew."""
         if start is None:
-            (state,) = deque(self.upscaler.search(low, self._first, self._batch), maxlen=1)
-            nearest = int(state.best.argmin())
-            state = _only(state, nearest)
-        else:
-            (state,) = deque(self.upscaler.search(low, self._held, 1, start), maxlen=1)
-            if state.status[0] is not Status.FOUND:
-                freed = Start.after(state, (self.config.seed,))
-                (other,) = deque(self.upscaler.search(low, self._free, 1, freed), maxlen=1)
-                state = other if other.best[0] < state.best[0] else state
-        return state, Start.after(state, (self.config.seed,))
+            return self._anew(low, self.config.seed), True
+        state = self._from(low, self._held, start)
+        if state.status[0] is not Status.FOUND:
+            freed = self._from(low, self._free, Start.after(state, (self.config.seed,)))
+            state = freed if freed.best[0] < state.best[0] else state
+        if state.status[0] is not Status.FOUND:
+            # Frames that are hard one after another each get seeds of their own.
+            seed = (self.config.seed + number * self.config.candidates) % (MAX_SEED + 1)
+            other = self._anew(low, seed)
+            # Where neither matches, it is better that the person stays.
+            if other.status[0] is Status.FOUND:
+                return other, True
+        return state, False
+
+    def _from(self, low: LRFace, config: UpscaleConfig, start: Start) -> State:
+        (state,) = deque(self.upscaler.search(low, config, 1, start), maxlen=1)
+        return state
+
+    def _anew(self, low: LRFace, seed: int) -> State:
+        """The nearest of candidates of which the first has that seed."""
+        config = replace(self._first, seed=seed)
+        (state,) = deque(self.upscaler.search(low, config, self._batch), maxlen=1)
+        return _only(state, int(state.best.argmin()))
 
     def _carried(self, begin: int) -> dict[int, Start]:
         """What the frame before has left, by face."""
@@ -212,7 +234,7 @@ class Faces:
             return
         tensors = {}
         for index, start in carried.items():
-            if start.ws is None or self.tracks[index].numbers[-1] < end:
+            if start.ws is None or self.tracks[index].until[-1] < end:
                 continue
             tensors[f"{index}.ws"] = start.ws.cpu().contiguous()
             for i, noise in enumerate(start.noise or ()):
@@ -259,12 +281,10 @@ def _left(folder: Path, end: int) -> Path:
     return folder / f"{end:09}.{_CARRIED}"
 
 
-def _entry(number: int, index: int, state: State, seconds: float) -> dict[str, Any]:
-    """What is told of a face in a frame; the film's first frame is 1."""
+def _told(state: State, seconds: float) -> dict[str, Any]:
+    """What is told of a face in a frame."""
     last = None if state.exact is None else float(state.exact[0])
     return {
-        "frame": number + 1,
-        "face": index,
         "status": state.status[0].value,
         "mse": float(state.best[0]),
         "mse_exact": None if last is None or isnan(last) else last,

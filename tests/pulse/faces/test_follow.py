@@ -74,9 +74,23 @@ def test_two_faces_are_told_apart_in_any_order() -> None:
 def test_a_face_that_is_missed_once_is_bridged_and_one_that_is_lost_is_not() -> None:
     (track,) = follow(lambda n: [] if n == 8 or 20 <= n < 60 else [(100, 80)], 100)
     shown = [place is not None for place in places(track, 100)]
-    assert shown == [n <= 16 or n >= 60 for n in range(100)]
+    assert shown == [n < 20 or n >= 60 for n in range(100)]
     assert GAP < 60 - 16
     assert all(place is None or abs(place - 100) < 1e-6 for place in places(track, 100))
+
+
+def test_a_face_stays_until_the_look_that_misses_it() -> None:
+    """And goes on as it went, also where the film ends."""
+
+    def leaves(after: int, count: int) -> list[float | None]:
+        (track,) = follow(lambda n: [(100 + 1.5 * n, 80)] if n <= after else [], count)
+        return places(track, count)
+
+    for after, count, end in ((17, 40, 20), (16, 40, 20), (21, 24, 23), (21, 22, 22)):
+        there = [100 + 1.5 * n for n in range(end)]
+        made = leaves(after, count)
+        assert made[:end] == pytest.approx(there, abs=1e-6)
+        assert made[end:] == [None] * (count - end)
 
 
 def test_a_new_scene_has_new_faces() -> None:
