@@ -45,6 +45,7 @@ VARIANTS = {
     "- stopping": replace(DEFAULT, stop=False),
     "- coarse": replace(DEFAULT, coarse=False),
     "- exact": replace(DEFAULT, exact=False),
+    "goal 0.3": replace(DEFAULT, goal=0.3),
     "goal 0.09": replace(DEFAULT, goal=0.09),
     "60 s": replace(DEFAULT, time_limit=60.0),
 }

@@ -39,7 +39,8 @@ class SearchConfig:
         noise_layers: how many of the first noise inputs are searched as well.
         draws: latents drawn for each candidate, of which the nearest to the input starts; 0 starts
             every layer at a point of its own as the paper does.
-        goal: share of the tolerance below which the error counts no more.
+        goal: share of the tolerance below which the error counts no more. What goes further than a
+            match looks less real: the last of the error is mended by what faces do not have.
         stop: whether a candidate that reaches the goal is done; else all steps are taken.
         precondition: whether each latent moves as suits its usual influence on the small picture.
         whiten: whether errors that are easy to mend count less while the search goes on.
@@ -60,7 +61,7 @@ class SearchConfig:
     geocross: float = 0.002
     noise_layers: int = 5
     draws: int = 64
-    goal: float = 0.3
+    goal: float = 1.0
     stop: bool = True
     precondition: bool = True
     whiten: bool = True
