@@ -17,7 +17,7 @@ from pulse.web.api import offer
 from pulse.web.blocks import address_of
 from pulse.web.controls import sentence
 from pulse.web.face_parts import FaceParts
-from pulse.web.history import FACES, Asked, Past, Visit
+from pulse.web.history import FACES, PASTING, Asked, Past, Visit
 from pulse.web.order import ALL, Order
 from pulse.web.scripts import SCROLL
 from pulse.web.studio import Studio, archive
@@ -341,8 +341,9 @@ class FaceView:
             yield {parts.photo: html.message(GONE)}
             return
         yield {parts.photo: html.status("Putting it into the photo.")}
+        stop = visit.stops[PASTING] = threading.Event()
         try:
-            for update in self.studio.paste(visit, chosen, visit.stop, address_of(request)):
+            for update in self.studio.paste(visit, chosen, stop, address_of(request)):
                 if isinstance(update, Waiting):
                     yield {parts.photo: html.progress(update)}
                 elif isinstance(update, Pasted):

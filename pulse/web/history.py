@@ -19,6 +19,8 @@ from pulse.web.updates import Wish
 
 FACES = 24
 """Faces of a visit that are kept; when there are more, its first searches are forgotten."""
+PASTING = "pasting"
+"""Among a visit's stops: ends putting a face into the photo, which no search's end does."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Visit:
         picture: that what he sees was, or is being, searched for.
         past: his searches that are over, the oldest first.
         made: how many faces he has been shown.
-        stops: end what he has going on elsewhere, by the page's tabs.
+        stops: end what else he has going on: by the page's tabs, and what goes into his photo.
         stop: ends his search. Another search, or picture, has another one: so a search can tell
             whether anybody still wants it.
         running: how many searches of his run or wait; while there are any, he is not forgotten.
@@ -135,6 +137,8 @@ class Visit:
     def turn_to(self, picture: Path | None, stop: threading.Event) -> None:
         """End what goes on, since the visitor wants something else."""
         self.stop.set()
+        if PASTING in self.stops:
+            self.stops[PASTING].set()
         self.picture, self.stop = picture, stop
 
     def place(self, asked: Asked) -> Place:

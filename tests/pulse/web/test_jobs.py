@@ -181,6 +181,20 @@ def test_jobs_of_a_tab_wait_and_end_with_their_visitor(studio: Studio) -> None:
     assert "Stopped before anything was made" in str(list(second))
 
 
+def test_who_left_took_the_files_along(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    class Writing(Endless):
+        def run(self, place: Place) -> Iterator[Step]:
+            place.folder.mkdir(parents=True)
+            yield Note("Writing.")
+            (place.folder / "file").write_text("made", "utf-8")
+
+    job = Desk(studio, "photo").attend(person("a"), stage(), lambda: Writing(studio), lambda _: {})
+    assert "Writing" in str([next(job), next(job)])
+    studio.leave("a")
+    assert list(job) == []
+    assert "A fault" not in caplog.text
+
+
 def test_a_second_job_of_a_tab_ends_the_first_and_no_other_tab_s(studio: Studio) -> None:
     photo, film = Desk(studio, "photo"), Desk(studio, "film")
     running = photo.attend(person("a"), stage(), lambda: Endless(studio), lambda _: {})

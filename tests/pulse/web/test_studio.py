@@ -491,6 +491,22 @@ def test_another_picture_ends_the_search_and_takes_its_results_away(studio: Stud
     assert visit.running == 0
 
 
+def test_a_face_of_a_search_that_was_stopped_goes_into_the_photo(studio: Studio) -> None:
+    page, photo = Handlers(studio), EXAMPLES / "two.jpg"
+    request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
+    studio.framings(photo, as_it_is=False)
+    list(page.search(request, *astuple(order(photo, candidates=1, steps=1))))
+    page.halt(request)
+    last = list(page.put_back(0, request))[-1]
+    assert "right of it with an imaginary face" in last["photo"]
+    begun = page.put_back(0, request)
+    next(begun)
+    visit = studio.find("me")
+    assert visit is not None
+    visit.turn_to(None, threading.Event())
+    assert "photo_file" not in str(list(begun)) or not visit.stops["pasting"].is_set()
+
+
 def test_who_has_not_seen_the_faces_of_a_photo_cannot_search_for_one(studio: Studio) -> None:
     page, photo = Handlers(studio), EXAMPLES / "two.jpg"
     request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
