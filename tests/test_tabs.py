@@ -15,6 +15,7 @@ from pulse.photos import ENHANCED
 from pulse.superres import PictureConfig, load, upscale
 from pulse.upscale import NOTICE
 from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
+from tests.browser import PATIENCE
 from tests.films import Kind, decoded, make_film, picture
 from tests.test_page import FACE, TWO, client, shoot
 from tests.test_page import server as server
