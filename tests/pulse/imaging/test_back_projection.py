@@ -87,7 +87,7 @@ def drawn(tiny: Generator) -> tuple[Upscaler, LRFace]:
 
 def test_matches_are_closed_and_misses_are_not(drawn: tuple[Upscaler, LRFace]) -> None:
     upscaler, face = drawn
-    config = UpscaleConfig(2, 0, None, SearchConfig(steps=30, tolerance=0.01))
+    config = UpscaleConfig(2, 0, None, SearchConfig(steps=30, tolerance=0.01, goal=0.3))
     *_, before, after = upscaler.search(face, config)
     assert before.status == after.status == (Status.FOUND,) * 2
     assert torch.equal(before.best, after.best)

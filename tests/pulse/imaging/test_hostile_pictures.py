@@ -16,12 +16,12 @@ from pulse.imaging.pictures import InputError, decode_picture, read_photo, read_
 from tests.command import pulse
 from tests.crafted import mutate
 from tests.crafted_pictures import KINDS, costly_pictures, face, saved, sound_pictures
+from tests.systems import LINUX
 
 MEASURE = """
 import sys, time
 from pathlib import Path
 from pulse.imaging.pictures import InputError, read_photo, read_picture
-from tests.systems import LINUX
 for path in map(Path, sys.argv[1:]):
     for read in (read_picture, read_photo):
         start = time.process_time()

@@ -55,7 +55,7 @@ def test_passes_and_sizes(file: Path, size: int, passes: int) -> None:
 
 def test_matches_become_larger_and_stay_exact(drawn: tuple[Upscaler, LRFace], file: Path) -> None:
     upscaler, face = drawn
-    search = SearchConfig(steps=30, tolerance=0.01)
+    search = SearchConfig(steps=30, tolerance=0.01, goal=0.3)
     config = UpscaleConfig(2, 0, None, search, size=64, finish=str(file))
     states = list(upscaler.search(face, config))
     before, after = next(s for s in states[::-1] if s.exact is None), states[-1]
