@@ -70,14 +70,28 @@ def train(
         float | None, typer.Option(help="Weight of R1. [default: 0.0002 * pixels / batch]")
     ] = TrainConfig.r1,
     augment: Annotated[
-        float, typer.Option(min=0, max=1, help="Probability of each augmentation.")
+        float, typer.Option(min=0, max=1, help="Probability of shifts; turns and zooms half of it.")
     ] = TrainConfig.augment,
+    colour: Annotated[
+        float, typer.Option(min=0, max=1, help="Probability of changes of colour and contrast.")
+    ] = TrainConfig.colour,
     mixing: Annotated[
         float, typer.Option(min=0, max=1, help="Probability of style mixing.")
     ] = TrainConfig.mixing,
+    apart: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Probability that a picture's layers lie apart in w."),
+    ] = TrainConfig.apart,
     path_length: Annotated[
         float, typer.Option(min=0, help="Weight of the path length penalty; the paper's is 2.")
     ] = TrainConfig.path_length,
+    ema_images: Annotated[
+        int, typer.Option(min=1, help="Half-life of the averaged weights, in pictures.")
+    ] = TrainConfig.ema_images,
+    judges_first: Annotated[
+        int,
+        typer.Option(min=0, help="Pictures from which new judges of a trained generator learn."),
+    ] = TrainConfig.judges_first,
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"], typer.Option(help="Type of the feature maps.")
     ] = TrainConfig.precision,
@@ -103,7 +117,11 @@ def train(
             lr=lr,
             r1=r1,
             augment=augment,
+            colour=colour,
             mixing=mixing,
+            apart=apart,
+            ema_images=ema_images,
+            judges_first=judges_first,
             path_length=path_length,
             precision=precision,
         )

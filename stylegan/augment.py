@@ -16,15 +16,18 @@ ZOOM = 0.1
 
 
 def augment(
-    images: Float[Tensor, "b 3 r r"], probability: float, rng: torch.Generator
+    images: Float[Tensor, "b 3 r r"], place: float, colour: float, rng: torch.Generator
 ) -> Float[Tensor, "b 3 r r"]:
-    """Change brightness, saturation and contrast, shift, turn and zoom, each at random.
+    """Shift, turn and zoom, change brightness, saturation and contrast, each at random.
 
     The operations are those of differentiable augmentation (Zhao et al., NeurIPS 2020) and, for
-    turning and zooming, of ADA (Karras et al., NeurIPS 2020), each applied to a picture with the
-    given probability; turning and zooming with half of it, since they blur.
+    turning and zooming, of ADA (Karras et al., NeurIPS 2020).
+
+    Args:
+        place: probability of a shift, and twice that of a turn and a zoom, which blur.
+        colour: probability of each of the three other changes.
     """
-    if probability == 0:
+    if place == colour == 0:
         return images
     count, side, device = len(images), images.shape[-1], images.device
 
@@ -33,7 +36,7 @@ def augment(
 
     def uniform(low: float, high: float, neutral: float) -> Tensor:
         values = torch.rand(count, generator=rng, device=device) * (high - low) + low
-        return torch.where(chosen(probability), values, neutral)[:, None, None, None]
+        return torch.where(chosen(colour), values, neutral)[:, None, None, None]
 
     images = images + uniform(-0.4, 0.4, 0.0)
     grey = images.mean(1, keepdim=True)
@@ -43,20 +46,21 @@ def augment(
 
     reach = side // 8
     shift = torch.randint(-reach, reach + 1, (count, 2), generator=rng, device=device)
-    use = chosen(probability)[:, None]
+    use = chosen(place)[:, None]
     padded = F.pad(images, (reach, reach, reach, reach))
-    offsets = (torch.where(use, shift, 0) + reach).tolist()
-    moved = [x[:, i : i + side, j : j + side] for x, (i, j) in zip(padded, offsets, strict=True)]
-    images = torch.stack(moved)
+    first = torch.where(use, shift, 0) + reach
+    rows, columns = (first[:, None] + torch.arange(side, device=device)[:, None]).unbind(2)
+    # Taken by index, so that a GPU need not wait for the numbers.
+    padded = padded.gather(2, rows[:, None, :, None].expand(-1, 3, -1, padded.shape[3]))
+    images = padded.gather(3, columns[:, None, None].expand(-1, 3, side, -1))
 
     turn = torch.randn(count, generator=rng, device=device) * TURN
     zoom = (torch.randn(count, generator=rng, device=device) * ZOOM).exp()
-    use = chosen(probability / 2)
-    if not use.any():
-        return images
+    use = chosen(place / 2)[:, None, None, None]
     cos, sin, zero = zoom * turn.cos(), zoom * turn.sin(), torch.zeros_like(zoom)
     matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
-    part = images[use]
-    grid = F.affine_grid(matrix[use], list(part.shape), align_corners=False)
-    turned = F.grid_sample(part, grid.to(part), padding_mode="reflection", align_corners=False)
-    return images.index_put((use,), turned)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    turned = F.grid_sample(
+        images, grid.to(images), padding_mode="reflection", align_corners=False
+    )
+    return torch.where(use, turned, images)

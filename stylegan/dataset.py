@@ -53,6 +53,9 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def to(self, device: torch.device) -> Pictures:
+        return Pictures(*(x.to(device) for x in (self.pixels, self.weights, self.natural)))
+
     def draw(self, count: int, rng: torch.Generator) -> Pictures:
         """Different ones of them at random, according to their weights."""
         index = torch.multinomial(self.weights, count, generator=rng)

@@ -169,7 +169,8 @@ class Trainer:
 
         Args:
             files: generator, discriminator and heads, as `save` wrote them. Heads are taken if
-                they are there. A generator with fewer channels is widened.
+                they are there, and neither of the judges with `TrainConfig.judges_first`. A
+                generator with fewer channels is widened.
         """
         generator, discriminator, heads = files
         trained = open_checkpoint(generator, precision=self._precision)
@@ -191,6 +192,8 @@ class Trainer:
         self.seen = int(read_metadata(generator).get("trained_images", "0"))
         self.generator.load_state_dict(trained.state_dict())
         self.average.load_state_dict(trained.state_dict())
+        if self.config.judges_first:
+            return
         load_judge(self.discriminator, discriminator)
         if self.projected is not None and heads.exists():
             load_judge(self.projected.heads, heads)
@@ -240,8 +243,9 @@ class Trainer:
 
     def _stage(self, data: Pictures, images: int, every: int) -> Iterator[Progress]:
         batch = self.config.batch
+        data = data.to(self.device)
         start, first = time.monotonic(), self.images
-        sums = torch.zeros(4)  # Of both kinds of logits.
+        sums = torch.zeros(4, device=self.device)  # Of both kinds of logits.
         penalty = path_length = 0.0
         step = self.images // batch
         while self.images < images:
@@ -260,7 +264,7 @@ class Trainer:
             self.seen += batch
             step += 1
             self._update_average()
-            sums += logits.cpu() * batch
+            sums += logits * batch
             if self.images // every > (self.images - batch) // every or self.images >= images:
                 shown = self.images - first
                 elapsed = time.monotonic() - start
@@ -284,10 +288,8 @@ class Trainer:
                 sums.zero_()
 
     def _real(self, data: Pictures) -> Float[Tensor, "b 3 r r"]:
-        index = torch.multinomial(
-            data.weights.to(self.device), self.config.batch, True, generator=self.rng
-        )
-        x = data.pixels[index.cpu()].to(self.device).float() / 127.5 - 1
+        index = torch.multinomial(data.weights, self.config.batch, True, generator=self.rng)
+        x = data.pixels[index].float() / 127.5 - 1
         flip = torch.rand(len(x), 1, 1, 1, generator=self.rng, device=self.device) < 0.5
         x = torch.where(flip, x.flip(3), x)
         return F.avg_pool2d(x, x.shape[-1] // self.generator.resolution)
@@ -301,13 +303,31 @@ class Trainer:
         crossover = torch.randint(
             1, generator.num_layers, (count, 1, 1), generator=self.rng, device=device
         )
-        mix = torch.rand(count, 1, 1, generator=self.rng, device=device) < self.config.mixing
+        mix = self._chance(count) < self.config.mixing
         ws = torch.where(mix & (layers >= crossover), second, first)
+        if self.config.apart:
+            ws = torch.where(self._chance(count) < self.config.apart, self._apart(first), ws)
         noise = [
             torch.randn(count, 1, *shape, generator=self.rng, device=device)
             for shape in generator.noise_shapes
         ]
         return ws, noise
+
+    def _augmented(self, images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 r r"]:
+        return augment(images, self.config.augment, self.config.colour, self.rng)
+
+    def _chance(self, count: int) -> Float[Tensor, "b 1 1"]:
+        return torch.rand(count, 1, 1, generator=self.rng, device=self.device)
+
+    def _apart(self, w: Float[Tensor, "b 1 w"]) -> Float[Tensor, "b L w"]:
+        """Each layer's w up to half way from a picture's to a random one."""
+        shape = len(w), self.generator.num_layers
+        z = torch.randn(
+            math.prod(shape), self.generator.z_dim, generator=self.rng, device=self.device
+        )
+        return torch.lerp(
+            w, self.generator.mapping(z).unflatten(0, shape), self._chance(len(w)) / 2
+        )
 
     def _step(self, real: Tensor) -> Float[Tensor, " 4"]:
         """Update all networks from one forward pass through each; mean logits, real and fake.
@@ -318,11 +338,10 @@ class Trainer:
         ws, noise = self._draw(len(real))
         fake = self.generator.synthesis(ws, noise)
         judged = fake.detach().requires_grad_()
-        probability = self.config.augment
-        seen = augment(judged, probability, self.rng)
+        seen = self._augmented(judged)
         fake_logits = self.discriminator(seen)
         loss = F.softplus(-fake_logits).mean()
-        real = augment(real, probability, self.rng)
+        real = self._augmented(real)
         heads_logits = torch.zeros(2, device=self.device)
         if self.projected is not None:
             by_seen, heads_logits = self.projected.step(real, seen)
@@ -336,7 +355,8 @@ class Trainer:
         self.discriminator_adam.zero_grad()
         (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
         self.discriminator_adam.step()
-        self.generator_adam.step()
+        if self.images >= self.config.judges_first:
+            self.generator_adam.step()
         own = torch.stack([real_logits.detach().mean(), fake_logits.detach().mean()])
         return torch.cat([own, heads_logits])
 
@@ -345,7 +365,7 @@ class Trainer:
         gamma = self.config.r1
         if gamma is None:
             gamma = 0.0002 * self.generator.resolution**2 / self.config.batch
-        x = augment(real, self.config.augment, self.rng).requires_grad_()
+        x = self._augmented(real).requires_grad_()
         (gradient,) = torch.autograd.grad(self.discriminator(x).sum(), x, create_graph=True)
         penalty = gradient.square().sum((1, 2, 3)).mean()
         self.discriminator_adam.zero_grad()

@@ -24,9 +24,15 @@ class TrainConfig:
         r1: weight gamma of the R1 penalty; None takes 0.0002 * pixels / batch (Karras et al. 2020,
             "Training GANs with limited data", appendix C).
         ema_images: half-life of the averaged weights in pictures.
-        augment: probability of each augmentation for each picture, real and drawn alike; below one,
-            so that what it does cannot leak into the generator.
+        augment: probability of shifts, and twice that of turns and zooms, real and drawn pictures
+            alike; below one, so that what they do cannot leak into the generator.
+        colour: probability of each change of brightness, saturation and contrast. These leak where
+            training is long: at 0.6, after a million pictures one in five was washed out or burnt.
         mixing: probability that a picture is drawn from two latents.
+        apart: probability that each layer of a picture has a latent of its own, up to half way to
+            another one. A search looks among such ws, and what is drawn of them should be a face.
+        judges_first: pictures from which the judges alone learn, where they are new to a trained
+            generator.
         path_length: weight of the path length penalty; 0 leaves it out.
         warmup_images: pictures over which the learning rate rises after the start and each growth.
         precision: type of the feature maps; `auto` is bfloat16 where the device multiplies it.
@@ -44,7 +50,10 @@ class TrainConfig:
     r1: float | None = None
     ema_images: int = 10_000
     augment: float = 0.6
+    colour: float = 0.0
     mixing: float = 0.5
+    apart: float = 0.0
+    judges_first: int = 0
     path_length: float = 0.0
     warmup_images: int = 2_000
     precision: Literal["auto", "bfloat16", "float32"] = "auto"

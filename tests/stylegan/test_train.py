@@ -315,10 +315,44 @@ def test_path_length_is_that_of_equation_4() -> None:
 def test_augmentation_leaves_some_pictures_alone_and_can_be_turned_off() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(200, 3, 16, 16)
-    assert augment(images, 0.0, rng) is images
-    same = (augment(images, 0.5, rng) - images).abs().amax((1, 2, 3)) < 1e-5
+    assert augment(images, 0.0, 0.0, rng) is images
+    same = (augment(images, 0.5, 0.5, rng) - images).abs().amax((1, 2, 3)) < 1e-5
     # Four operations at one half each and one at a quarter leave 3/64 of the pictures as they are.
     assert 0.015 < same.float().mean() < 0.1
+
+
+def test_without_changes_of_colour_pixels_are_only_moved() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.full((50, 3, 16, 16), 0.5)
+    moved = augment(images, 1.0, 0.0, rng)
+    assert ((moved - 0.5).abs() < 1e-5).logical_or((moved >= -1e-5) & (moved < 0.5)).all()
+    assert not torch.equal(moved, images)
+    coloured = augment(images, 0.0, 1.0, rng)
+    assert (coloured - coloured.mean((2, 3), keepdim=True)).abs().max() < 1e-5
+
+
+def test_layers_that_lie_apart_stay_between_two_latents() -> None:
+    trainer = Trainer(replace(SMALL, apart=1.0, mixing=0.0))
+    ws, _ = trainer._draw(4)
+    spread = (ws - ws[:, :1]).norm(dim=2)
+    assert (spread[:, 1:] > 0).all()
+    plain, _ = Trainer(replace(SMALL, mixing=0.0))._draw(4)
+    assert (plain == plain[:, :1]).all()
+
+
+def test_new_judges_learn_first(pictures: Pictures) -> None:
+    """Until then the generator that was trained before stays as it is."""
+    trainer = Trainer(replace(SMALL, start_resolution=16, judges_first=16))
+    before = {name: x.clone() for name, x in trainer.generator.state_dict().items()}
+    judge = {name: x.clone() for name, x in trainer.discriminator.state_dict().items()}
+    steps = trainer.run(pictures, every=8)
+    for _ in range(2):
+        next(steps)
+    after = trainer.generator.state_dict()
+    assert all(torch.equal(x, before[name]) for name, x in after.items())
+    assert not torch.equal(trainer.discriminator.state_dict()["out.weight"], judge["out.weight"])
+    next(steps)
+    assert not torch.equal(trainer.generator.state_dict()["const"], before["const"])
 
 
 @pytest.mark.parametrize(
