@@ -60,7 +60,5 @@ def augment(
     cos, sin, zero = zoom * turn.cos(), zoom * turn.sin(), torch.zeros_like(zoom)
     matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    turned = F.grid_sample(
-        images, grid.to(images), padding_mode="reflection", align_corners=False
-    )
+    turned = F.grid_sample(images, grid.to(images), padding_mode="reflection", align_corners=False)
     return torch.where(use, turned, images)
