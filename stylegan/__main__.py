@@ -55,7 +55,8 @@ def train(
         map(str, TrainConfig.channels)
     ),
     discriminator_channels: Annotated[
-        str | None, typer.Option(help="Those of the discriminator. [default: the same]")
+        str | None,
+        typer.Option(help="Those of the discriminator. [default: the same, or as it was trained]"),
     ] = None,
     projected: Annotated[
         float,
@@ -111,7 +112,9 @@ def train(
             images=images,
             start_images=start_images,
             channels=_counts(channels),
-            discriminator_channels=_counts(discriminator_channels or channels),
+            discriminator_channels=_counts(discriminator_channels)
+            if discriminator_channels
+            else None,
             projected=projected,
             batch=batch,
             lr=lr,
@@ -205,7 +208,7 @@ def convert(
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return tuple(int(part) for part in text.split(",") if part)
 
 
 def _trained(name: str) -> tuple[Path, Path, Path]:

@@ -75,10 +75,17 @@ def save_judge(judge: nn.Module, path: Path) -> None:
 def load_judge(judge: nn.Module, path: Path) -> None:
     """Fill a judge of the same shape with what `save_judge` wrote."""
     try:
-        tensors = load_file(path)
-        judge.load_state_dict({name: x.float() for name, x in tensors.items()})
-    except (SafetensorError, OSError, RuntimeError) as error:
+        judge.load_state_dict(read_judge(path))
+    except RuntimeError as error:
         raise CheckpointError(f"{path} is not a judge for such pictures.") from error
+
+
+def read_judge(path: Path) -> dict[str, Tensor]:
+    """What `save_judge` wrote, in float32."""
+    try:
+        return {name: x.float() for name, x in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a judge that can be read.") from error
 
 
 def _write(

@@ -1,6 +1,7 @@
 """The network that judges pictures while a generator is trained."""
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -9,6 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear
+
+BLOCK_TENSORS = 5
+"""Of each block: two convolutions with biases, and one without."""
 
 
 class Conv(nn.Module):
@@ -69,6 +73,24 @@ class Discriminator(nn.Module):
         self.hidden = Linear(channels[0] * 16, channels[0])
         self.out = Linear(channels[0], 1)
         self.precision = torch.float32
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> "Discriminator":
+        """The discriminator whose weights those are, its sizes read off them.
+
+        Raises:
+            KeyError, RuntimeError: they are of something else.
+        """
+        stem = state["stem.weight"]
+        blocks = sum(name.startswith("blocks.") for name in state) // BLOCK_TENSORS
+        narrower = (len(state[f"blocks.{index}.conv1.weight"]) for index in range(blocks))
+        judge = cls((len(stem), *narrower)[::-1], math.isqrt(stem.shape[1] // 3))
+        judge.load_state_dict(state)
+        return judge
+
+    @property
+    def resolution(self) -> int:
+        return 2 ** (len(self.channels) + 1) * self.patch
 
     def forward(self, images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, " b"]:
         """Logits, positive for what looks real; every four in a row share their statistics."""

@@ -27,6 +27,7 @@ from stylegan.checkpoints import (
     CheckpointError,
     load_judge,
     open_checkpoint,
+    read_judge,
     read_metadata,
     save,
     save_judge,
@@ -150,11 +151,12 @@ class Trainer:
             )
         while self.generator.resolution < state["resolution"]:
             self.grow()
+        self.discriminator = Discriminator.of(state["discriminator"])
+        self._prepare()
         self.images, self.seen = state["images"], state["seen"]
         for name in (
             "generator",
             "average",
-            "discriminator",
             "generator_adam",
             "discriminator_adam",
         ):
@@ -194,7 +196,20 @@ class Trainer:
         self.average.load_state_dict(trained.state_dict())
         if self.config.judges_first:
             return
-        load_judge(self.discriminator, discriminator)
+        try:
+            judge = Discriminator.of(read_judge(discriminator))
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(f"{discriminator} is not a judge for such pictures.") from error
+        wanted = self.config.discriminator_channels
+        if judge.resolution != self.generator.resolution or (
+            wanted is not None and judge.channels != wanted[: len(judge.channels)]
+        ):
+            raise CheckpointError(
+                f"{discriminator} judges {judge.resolution} pixels with channels {judge.channels}; "
+                "ask for the same, or leave them out."
+            )
+        self.discriminator = judge
+        self._prepare()
         if self.projected is not None and heads.exists():
             load_judge(self.projected.heads, heads)
             self.projected.seen = self.seen

@@ -340,6 +340,29 @@ def test_layers_that_lie_apart_stay_between_two_latents() -> None:
     assert (plain == plain[:, :1]).all()
 
 
+@pytest.mark.parametrize("first", [8, 16])
+def test_a_discriminator_goes_on_with_the_patches_it_learned_on(
+    first: int, pictures: Pictures, tmp_path: Path
+) -> None:
+    """Whether it grew or saw the largest pictures from the first."""
+    trainer = Trainer(replace(SMALL, start_resolution=first))
+    for _ in trainer.run(pictures, every=64):
+        pass
+    trainer.save(tmp_path)
+    generator, discriminator, heads = (tmp_path / name for name in FILES)
+    again = Trainer(SMALL)
+    again.start_from((generator, discriminator, heads))
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    torch.testing.assert_close(
+        again.discriminator(images), trainer.discriminator(images), rtol=1e-2, atol=1e-2
+    )
+    assert [p.resolution for p in again.run(pictures, every=64)] == [16]
+    again.save(tmp_path)
+    resumed = Trainer(SMALL)
+    resumed.restore(tmp_path / "state.pt")
+    torch.testing.assert_close(resumed.discriminator(images), again.discriminator(images))
+
+
 def test_new_judges_learn_first(pictures: Pictures) -> None:
     """Until then the generator that was trained before stays as it is."""
     trainer = Trainer(replace(SMALL, start_resolution=16, judges_first=16))
