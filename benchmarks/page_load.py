@@ -25,6 +25,8 @@ from gradio_client.exceptions import AppError
 from page_memory import PICTURES, ROOT, files, resident
 
 GIVEN_UP = 0.3
+PATIENCE = 60
+"""Seconds in which searches that go on at the end may still be answered."""
 TOO_MANY = "Too many"
 """How the server's refusal begins when its line is full."""
 
@@ -83,8 +85,9 @@ def main() -> int:
                 (temporary,) = folder.glob("pulse-*")
                 sizes = f"{measured[-1]:.0f} MiB, {files(temporary):.0f} MB of files"
                 print(f"{10 * (part + 1)}%: {sizes}, {dict(became)}", flush=True)
+            last = time.monotonic() + PATIENCE  # For all of them together.
             for thread in threads:
-                thread.join(60)
+                thread.join(max(last - time.monotonic(), 0))
         finally:
             server.terminate()
             server.wait()

@@ -209,10 +209,10 @@ def main(
             print(f"{name:8} {variant:14} {len(small):6} {row}", flush=True)
             if sheets is not None:
                 sheets.mkdir(parents=True, exist_ok=True)
-                _sheet(small, images).save(sheets / f"{name}-{variant}.png")
+                sheet(small, images).save(sheets / f"{name}-{variant}.png")
 
 
-def _sheet(small: list[Tensor], images: list[Tensor]) -> Image.Image:
+def sheet(small: list[Tensor], images: list[Tensor]) -> Image.Image:
     """A line for each face: the input in blocks, then its candidates."""
     side = images[0].shape[-1]
     sheet = Image.new("RGB", (side * (1 + len(images[0])), side * len(small)))

@@ -15,7 +15,7 @@ from pulse.photos import ENHANCED
 from pulse.superres import PictureConfig, load, upscale
 from pulse.upscale import NOTICE
 from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
-from tests.browser import PATIENCE
+from tests.browser import PATIENCE, UNREADABLE
 from tests.films import Kind, decoded, make_film, picture
 from tests.test_page import FACE, TWO, client, shoot
 from tests.test_page import server as server
@@ -79,6 +79,27 @@ def results_before_settings(page: Any, *parts: str) -> None:
         assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes)
     else:
         assert boxes[1]["x"] > boxes[0]["x"] + boxes[0]["width"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(visit: Visit, scheme: str) -> None:
+    page = visit(**WIDE, color_scheme=scheme)
+    page.wait_for_function(
+        f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}"
+    )
+    page.click("#run")
+    page.wait_for_selector("#problem p")
+    page.click("#settings > button")
+    page.wait_for_selector("#steps")
+    assert page.evaluate(UNREADABLE) == []
+    shoot(page, f"face-settings-{scheme}", full=True)
+    for tab in ("Photo", "Film", "Compare"):
+        name = opened(page, tab)
+        page.click(f"#{name}-run")
+        page.wait_for_selector(f"#{name}-problem p")
+        assert page.evaluate(UNREADABLE) == []
+        shoot(page, f"{name}-tab-{scheme}")
 
 
 @pytest.mark.browser

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pulse.faces.prepare import LRFace
 from pulse.results import Result
+from pulse.superres.finish import AUTO
 from pulse.upscale import UpscaleConfig
 from pulse.web.updates import Wish
 
@@ -29,11 +30,14 @@ class Asked:
 
     Attributes:
         preset: that `config.search` was made from.
+        finish: the network for a face that is put into a photo, as in `UpscaleConfig`; where no
+            size is asked for, `config` names none, since then it would make every face larger.
     """
 
     wish: Wish
     config: UpscaleConfig
     preset: str
+    finish: str = AUTO
 
 
 @dataclass(frozen=True)

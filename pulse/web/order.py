@@ -9,7 +9,7 @@ from pathlib import Path
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError
 from pulse.search import PRESETS, SearchConfig
-from pulse.superres.finish import AUTO
+from pulse.superres.finish import AUTO, OFF
 from pulse.upscale import UpscaleConfig
 from pulse.web.history import Asked
 from pulse.web.updates import Wish
@@ -30,7 +30,8 @@ class Order:
         lr_size: as in `UpscaleConfig`; 0 is None.
         as_it_is: whether no face is looked for, and the picture taken as one.
         pixelated, blur, grey, jpeg, noise: what happened to the picture; 0 is nothing.
-        size, finish: as in `UpscaleConfig`; size 0 is None, and then the other says nothing.
+        size, finish: as in `UpscaleConfig`, but with size 0, which is None, the network is for
+            photos alone: faces stay as they are drawn.
     """
 
     picture: str | None
@@ -79,17 +80,18 @@ class Order:
         wish = self.wish(face)
         if None in (self.candidates, self.steps, self.seed, self.tolerance):
             raise InputError("A number is missing in the settings.")
+        finish = self.finish if self.size or self.finish == OFF else AUTO
         try:
             search = replace(PRESETS[self.preset], steps=int(self.steps), tolerance=self.tolerance)
             config = UpscaleConfig(
                 int(self.candidates), int(self.seed), wish.lr_size, search, wish.degrade,
-                self.size or None, self.finish if self.size else AUTO,
+                self.size or None, finish,
             )  # fmt: skip
         except InputError:
             raise
         except ValueError as error:
             raise InputError(str(error)) from error
-        return Asked(wish, config, self.preset)
+        return Asked(wish, config, self.preset, self.finish)
 
     def command(self, degrade: DegradeConfig | None) -> str:
         """`python -m pulse run` with what differs from its defaults.

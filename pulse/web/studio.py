@@ -307,7 +307,7 @@ class Studio:
         if framing.found is None:
             raise InputError("No face was found in the picture, so there is none to replace.")
         photo = self.read(past.asked.wish.picture).image
-        finish = OFF if past.finisher is not None else past.asked.config.finish
+        finish = OFF if past.finisher is not None else past.asked.finish
         ticket = self.line.join(address)
         try:
             yield from self.line.turn(ticket, stop)

@@ -14,7 +14,7 @@ from PIL import Image
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture
 from pulse.search import SearchConfig, Status
-from pulse.superres.finish import Finisher
+from pulse.superres.finish import AUTO, OFF, Finisher
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.web.face import FaceView
 from pulse.web.history import FACES, Asked, Past, Visit
@@ -232,9 +232,9 @@ def test_faces_of_a_photo_and_paste_back(studio: Studio) -> None:
         next(studio.paste(visit, 2, threading.Event()))
 
 
-def kept(visit: Visit, done: Update, wanted: Wish) -> Past:
+def kept(visit: Visit, done: Update, wanted: Wish, finish: str = AUTO) -> Past:
     assert isinstance(done, Done)
-    place = visit.place(Asked(wanted, done.result.config, "default"))
+    place = visit.place(Asked(wanted, done.result.config, "default", finish))
     archive(done.result, place.folder)
     past = Past.of(done.result, place, ("",) * done.result.config.candidates)
     visit.keep(past)
@@ -307,6 +307,33 @@ def test_a_command_says_what_is_not_the_default() -> None:
         "--tolerance 0.002 --preset paper --align never --face all --degrade blur:1.0,bicubic,grey "
         "--size 512"
     )
+
+
+def test_a_chosen_network_is_for_the_photo_where_faces_stay_as_drawn(studio: Studio) -> None:
+    """Unless a size is asked for it makes no face larger but the one that is put into a photo."""
+    named = order(FACE, finish="srresnet-x4").asked()
+    assert not named.config.finishes
+    assert named.finish == "srresnet-x4"
+    assert "--finish" not in order(FACE, finish="srresnet-x4").command(None)  # It would be larger.
+    larger = order(FACE, size=512, finish="srresnet-x4").asked()
+    assert (larger.config.size, larger.config.finish) == (512, "srresnet-x4")
+    assert order(FACE, finish=OFF).command(None).endswith(" --finish off")
+
+    photo, visit = EXAMPLES / "two.jpg", studio.visit("someone")
+    done = run(studio, wish(photo, face=1), config(1, 1))[-1]
+    made: dict[str, str | None] = {}
+    for number, finish in enumerate(("srresnet-x4", AUTO, OFF)):
+        asked = order(photo, face=1, finish=finish).asked()
+        past = kept(visit, done, asked.wish, asked.finish)
+        assert past.finisher is None
+        (pasted,) = studio.paste(visit, number, threading.Event())
+        assert isinstance(pasted, Pasted)
+        with Image.open(pasted.file) as image:
+            made[finish] = image.info.get("Finished")
+    assert (made["srresnet-x4"] or "").startswith("srresnet-x4 ")
+    assert "-x4" in (made[AUTO] or "")
+    assert made[AUTO] != made["srresnet-x4"]
+    assert made[OFF] is None
 
 
 PLAIN = Order(
