@@ -35,9 +35,12 @@ from stylegan.precision import multiplies_bfloat16
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
+NATURAL_SHARE = 0.75
+"""Of the faces that are shown: what people bring is more like these than like studio portraits."""
+RATE = 2e-3
 BATCH = 64
 # Of a batch: whole faces, whole samples, broken samples; the rest are broken faces.
-REAL, DRAWN, APART = 24, 8, 16
+REAL, DRAWN, APART = 26, 6, 16
 LABELS = (1.0, 0.9, 0.02, 0.0)
 CHUNK = 8
 """Pictures that lose the same sharpness."""
@@ -286,15 +289,20 @@ def _bytes(images: Float[Tensor, "n 3 s s"]) -> UInt8[Tensor, "n 3 s s"]:
     return (images.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
 
 
-def train(stock: Stock, minutes: float) -> FaceNetwork:
-    """For that long, the learning rate falling to nothing."""
-    network = FaceNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), 2e-3, (0.9, 0.99), weight_decay=0.02)
+def train(stock: Stock, minutes: float, start: FaceNetwork | None = None) -> FaceNetwork:
+    """For that long, the learning rate falling to nothing.
+
+    Args:
+        start: where to go on, at half the rate.
+    """
+    top = RATE if start is None else RATE / 2
+    network = (start or FaceNetwork()).train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), top, (0.9, 0.99), weight_decay=0.02)
     fast = multiplies_bfloat16(torch.device("cpu"))
-    start, step, done, mean = time.monotonic(), 0, 0.0, 0.0
+    began, step, done, mean = time.monotonic(), 0, 0.0, 0.0
     while done < 1:
-        done = (time.monotonic() - start) / (60 * minutes)
-        rate = 2e-3 * min(1, (step + 1) / 100) * (1 + math.cos(math.pi * min(done, 1))) / 2
+        done = (time.monotonic() - began) / (60 * minutes)
+        rate = top * min(1, (step + 1) / 100) * (1 + math.cos(math.pi * min(done, 1))) / 2
         for group in optimiser.param_groups:
             group["lr"] = rate
         images, labels = stock.batch()
@@ -313,9 +321,12 @@ def train(stock: Stock, minutes: float) -> FaceNetwork:
 
 
 def calibrated(network: FaceNetwork, real: Float[Tensor, "n 3 128 128"]) -> Judge:
-    """With what faces that it has not seen, and their mirror images, get from it."""
+    """With what faces that it has not seen get from it, as they are and changed like in training.
+
+    The changes stand for the ways that photographs are taken: they widen what counts as real.
+    """
     judge = Judge(network, torch.linspace(0, 1, 101))
-    scores = judge.score(torch.cat([real, real.flip(3)]))
+    scores = judge.score(torch.cat([real, real.flip(3), changed(real), changed(real)]))
     return Judge(network, torch.quantile(scores, torch.linspace(0, 1, 101)))
 
 
@@ -343,17 +354,19 @@ def main(
     aligned: Annotated[Path | None, typer.Option(help="Folder of other true faces.")] = None,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 10,
     samples: Annotated[int, typer.Option(help="Broken ones drawn to train on.")] = 800,
+    start: Annotated[Path | None, typer.Option(help="A judge to go on with.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to draw samples, worst first.")] = None,
     seed: int = 0,
 ) -> None:
     """Train where -o is given, then print the table."""
     keep_freed_memory()
     torch.manual_seed(seed)
-    learn, held_out = load_pictures(data, SIDE, HELD_OUT)
+    learn, held_out = load_pictures(data, SIDE, HELD_OUT, NATURAL_SHARE)
     real = _floats(held_out.pixels)
     generators = [stylegan.load(name) for name in generator]
     if output is not None:
         rng = torch.Generator().manual_seed(seed)
+        begun = None if start is None else load(start.resolve()).network
         share = math.ceil(samples / len(generators))
         good = torch.cat([drawn(one, math.ceil(share / 3), False, rng) for one in generators])
         apart = torch.cat([drawn(one, share, True, rng) for one in generators])
@@ -364,7 +377,7 @@ def main(
             f"{len(learn)} faces, {len(broken)} damaged; {len(good)} samples, {len(apart)} broken",
             flush=True,
         )
-        save(calibrated(train(stock, minutes), real), output)
+        save(calibrated(train(stock, minutes, begun), real[held_out.natural]), output)
     judge = load() if output is None else load(output.resolve())
 
     good = judge.score(real)
