@@ -296,7 +296,9 @@ def train(stock: Stock, minutes: float, start: FaceNetwork | None = None) -> Fac
         start: where to go on, at half the rate.
     """
     top = RATE if start is None else RATE / 2
-    network = (start or FaceNetwork()).train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = (
+        (start or FaceNetwork()).train().requires_grad_(True).to(memory_format=torch.channels_last)
+    )  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), top, (0.9, 0.99), weight_decay=0.02)
     fast = multiplies_bfloat16(torch.device("cpu"))
     began, step, done, mean = time.monotonic(), 0, 0.0, 0.0
