@@ -35,12 +35,10 @@ from stylegan.precision import multiplies_bfloat16
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
-NATURAL_SHARE = 0.75
-"""Of the faces that are shown: what people bring is more like these than like studio portraits."""
 RATE = 2e-3
 BATCH = 64
 # Of a batch: whole faces, whole samples, broken samples; the rest are broken faces.
-REAL, DRAWN, APART = 26, 6, 16
+REAL, DRAWN, APART = 24, 8, 16
 LABELS = (1.0, 0.9, 0.02, 0.0)
 CHUNK = 8
 """Pictures that lose the same sharpness."""
@@ -363,7 +361,7 @@ def main(
     """Train where -o is given, then print the table."""
     keep_freed_memory()
     torch.manual_seed(seed)
-    learn, held_out = load_pictures(data, SIDE, HELD_OUT, NATURAL_SHARE)
+    learn, held_out = load_pictures(data, SIDE, HELD_OUT)
     real = _floats(held_out.pixels)
     generators = [stylegan.load(name) for name in generator]
     if output is not None:
