@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngImageFile
 
 from pulse import __version__
+from pulse.faces import plausibility
 from pulse.faces.framing import Framing
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png, write_bytes
@@ -61,6 +63,24 @@ class Result:
     def found(self) -> bool:
         """Whether at least one candidate met the tolerance."""
         return Status.FOUND in self.state.status
+
+    @cached_property
+    def plausibility(self) -> tuple[float | None, ...]:
+        """Of each candidate, the share of real faces that look worse; None where it cannot be told.
+
+        That is so for what is not finite, and for generators that draw something else.
+        """
+        images = self.state.images
+        if not plausibility.can_tell(self.upscaler.name):
+            return (None,) * len(images)
+        shares = plausibility.load().plausibility(images * 2 - 1).tolist()
+        return tuple(None if math.isnan(share) else round(share, 3) for share in shares)
+
+    @property
+    def ranked(self) -> list[int]:
+        """The candidates' indices, best first: matches by plausibility, then the rest by error."""
+        found = [status is Status.FOUND for status in self.state.status]
+        return plausibility.ranking(found, self.plausibility, self.state.best.tolist())
 
     @property
     def pastable(self) -> bool:
@@ -127,6 +147,7 @@ class Result:
                     "mse": error if math.isfinite(error) else None,
                     "mse_exact": None if last is None or math.isnan(last) else last,
                     "step": step,
+                    "plausibility": self.plausibility[index],
                     **({"photo": f"photo-{index:02d}.png"} if paste else {}),
                 }
                 for index, (seed, status, error, last, step) in enumerate(
@@ -301,7 +322,7 @@ def encode(
 
 
 def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
-    """Input, then each candidate above its own downscaled version, with captions."""
+    """Input, then each candidate, best first, above its own downscaled version, with captions."""
     size = min(max(256, result.state.images.shape[-1]), 512)
     gap, caption = 8, 22
     columns = 1 + len(images)
@@ -319,12 +340,14 @@ def _comparison(result: Result, images: list[Image.Image]) -> Image.Image:
     low = to_image(result.face.low.nan_to_num(0))
     place(0, 0, low, f"input, {low.width}x{low.height}", True)
     place(0, 1, low, "what each should downscale to", True)
-    for column, (image, own, status, error) in enumerate(
-        zip(images, result.state.low, result.state.status, result.state.best.tolist(), strict=True),
-        1,
-    ):
-        place(column, 0, image, f"seed {result.config.seed + column - 1}, imaginary", False)
-        label = f"{status.value.replace('_', ' ')}, mse {error:#.4g}"
-        place(column, 1, to_image(own), label, True)
+    state = result.state
+    for column, index in enumerate(result.ranked, 1):
+        share = result.plausibility[index]
+        looks = "" if share is None else f", plausible {share:.0%}"
+        looks = ", looks broken" if plausibility.is_broken(share) else looks
+        text = f"seed {result.config.seeds[index]}, imaginary{looks}"
+        place(column, 0, images[index], text, False)
+        status, error = state.status[index].value.replace("_", " "), float(state.best[index])
+        place(column, 1, to_image(state.low[index]), f"{status}, mse {error:#.4g}", True)
     draw.text((gap, sheet.height - caption - 2), NOTICE.split(". ")[0] + ".", "black", font)
     return sheet

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, Template
 
 from pulse.batch.manifest import Entry
 from pulse.batch.storage import Folder
+from pulse.faces.plausibility import in_words
 from pulse.upscale import NOTICE
 
 FACES = 500
@@ -84,12 +85,19 @@ def _figure(entry: Entry) -> dict[str, Any]:
     errors = [error for error in entry.mse if error is not None]
     if errors:
         words += f", best mse {min(errors):.2e}"
-    folder, pictures = None, []
+    looks = dict(enumerate(map(in_words, entry.plausibility)))
+    if entry.ranked and looks.get(entry.ranked[0]):
+        words += f", {looks[entry.ranked[0]]}"
+    folder: str | None = None
+    pictures: list[dict[str, Any]] = []
     if entry.folder is not None:
         folder = _link(entry.folder)
-        names = ["input.png", *(name for name in entry.files if name.startswith("candidate-"))]
-        pictures = [
-            {"link": f"{folder}/{_link(name)}", "input": name == "input.png"} for name in names
+        made = [name for name in entry.files if name.startswith("candidate-")]
+        order = entry.ranked if len(entry.ranked) == len(made) else range(len(made))
+        pictures = [{"link": f"{folder}/input.png", "input": True, "looks": ""}]
+        pictures += [
+            {"link": f"{folder}/{_link(made[n])}", "input": False, "looks": looks.get(n, "")}
+            for n in order
         ]
     return {
         "kind": "error" if entry.failed else "found" if entry.status == "found" else "missed",

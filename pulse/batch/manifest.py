@@ -22,6 +22,10 @@ SECONDS, LINES = 10.0, 200
 """How long, and how many, lines wait until they are sent to an object storage."""
 
 
+_NEWER = ("plausibility", "ranked")
+"""Of an entry, what earlier versions did not write."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What became of one face, or of a picture that could not be used.
@@ -36,6 +40,8 @@ class Entry:
         faces: of the picture that were asked for.
         status: `found`, `not_converged` or `nonfinite` as the best candidate, or `error`.
         mse: the candidates' errors; None where one is not finite.
+        plausibility: the candidates'; None where it cannot be told.
+        ranked: the candidates' numbers, the best first.
         files: in `folder`.
         seconds: that the search took.
         reason: why nothing was written.
@@ -55,6 +61,8 @@ class Entry:
     seconds: float = 0.0
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    plausibility: tuple[float | None, ...] = ()
+    ranked: tuple[int, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -67,9 +75,12 @@ class Entry:
     def parse(cls, line: bytes) -> Entry:
         """Raises ValueError if it is none."""
         facts = json.loads(line)
-        if not isinstance(facts, dict) or set(facts) != {field.name for field in fields(cls)}:
+        if not isinstance(facts, dict):
             raise ValueError("not a line of a manifest")
-        lists = {name: tuple(facts[name]) for name in ("mse", "files", "notes")}
+        facts = {**dict.fromkeys(_NEWER, ()), **facts}
+        if set(facts) != {field.name for field in fields(cls)}:
+            raise ValueError("not a line of a manifest")
+        lists = {name: tuple(facts[name]) for name in ("mse", "files", "notes", *_NEWER)}
         return cls(**{**facts, **lists})
 
 

@@ -273,7 +273,13 @@ class Worker:
         status = max(result.state.status, key=_GOODNESS.index)
         mse = tuple(candidate["mse"] for candidate in record["candidates"])
         return replace(
-            job.entry, status=str(status), mse=mse, files=tuple(files), seconds=round(seconds, 2)
+            job.entry,
+            status=str(status),
+            mse=mse,
+            plausibility=result.plausibility,
+            ranked=tuple(result.ranked),
+            files=tuple(files),
+            seconds=round(seconds, 2),
         )
 
 

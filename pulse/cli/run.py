@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from pulse.cli.outputs import (
     writing,
 )
 from pulse.cli.progress import Display, display
+from pulse.faces import plausibility
 from pulse.faces.framing import Framing, choose, draw_faces, find_framings
 from pulse.faces.prepare import LRFace, prepare
 from pulse.imaging.pictures import InputError, read_picture, to_png
@@ -230,14 +232,20 @@ def _write(result: Result, folder: Path, format: Format, paste: bool) -> dict[st
 
 
 def _report(record: dict[str, Any], folder: Path) -> None:
-    """Say on stdout what was made of one face."""
-    best = None
-    for candidate in record["candidates"]:
+    """Say on stdout what was made of one face, the best candidate first."""
+    best, candidates = None, record["candidates"]
+    shares = [candidate["plausibility"] for candidate in candidates]
+    found = [candidate["status"] == Status.FOUND for candidate in candidates]
+    errors = [math.inf if one["mse"] is None else one["mse"] for one in candidates]
+    ranked = [candidates[index] for index in plausibility.ranking(found, shares, errors)]
+    for candidate in ranked:
         mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.3e}"
         if candidate["mse_exact"] is not None:
             mse += f", then {candidate['mse_exact']:.1e}"
         status = Status(candidate["status"])
-        print(f"{folder / candidate['file']}  {status.value.replace('_', ' ')}  {mse}")
+        looks = plausibility.in_words(candidate["plausibility"])
+        line = f"{folder / candidate['file']}  {status.value.replace('_', ' ')}  {mse}  {looks}"
+        print(line.rstrip())
         best = Status.FOUND if Status.FOUND in (best, status) else status
     if best is not None and best is not Status.FOUND:
         print(f"No candidate matches {record['input']}. {best.advice}")
@@ -245,7 +253,7 @@ def _report(record: dict[str, Any], folder: Path) -> None:
         print(f"The noise raises the tolerance to {record['tolerance']:.2e}.")
     print(f"{folder / 'comparison.png'}  shows them side by side")
     if record["paste"] is not None:
-        print(f"{folder / record['candidates'][0]['photo']}  and on: the photo with each of them")
+        print(f"{folder / candidates[0]['photo']}  and on: the photo with each of them")
         fine = too_fine(record["paste"]["photo"], record["paste"]["size"])
         if fine is not None:
             print(fine)

@@ -24,6 +24,8 @@ MAX_CUT = 512
 """Side in pixels of the largest cut, unless more is asked for: what is matched is far smaller."""
 NEAR = 0.1
 """A picture is framed like FFHQ if no corner of a face's frame is further off, in its sides."""
+OBLONG = 4
+"""A picture whose one side is more than so many times the other is not a face that was cut out."""
 HALF = 0.5
 """Share below which more of the frame is made up than is seen, which no search could match well."""
 WHOLE = 0.9
@@ -140,7 +142,7 @@ def find_framings(
         name: what messages call the picture.
 
     Raises:
-        InputError: no face was found where one is needed.
+        InputError: no face was found where one is needed, or the picture is a strip.
     """
     image = picture.image
     side = min(image.size)
@@ -150,6 +152,7 @@ def find_framings(
     as_it_is = (cropped,) if oblong else ()
     small = side <= SMALL
     if side < MIN_LR_SIZE or align == "never" or (align == "auto" and small and not oblong):
+        _check_shape(image, name)
         return [Framing(0, None, middle, detector, as_it_is)]
     faces = find_in_photo(image, detector)
     faces = [face for face in faces if Frame.of(face).size >= MIN_LR_SIZE]
@@ -160,6 +163,7 @@ def find_framings(
             f"square around one face{other} or use it as it is with {setting('align')} never."
         )
     if not faces:
+        _check_shape(image, name)
         nothing = "No face was found in it; it is taken as one face, framed like FFHQ's."
         return [Framing(0, None, middle, detector, (nothing, *as_it_is))]
     framings = []
@@ -170,6 +174,16 @@ def find_framings(
             notes = _notes(Frame.of(face), image)
             framings.append(Framing(index, face, None, detector, notes))
     return framings
+
+
+def _check_shape(image: Image.Image, name: str) -> None:
+    """Refuse to take a strip as a face; what is too small is refused where it is cut."""
+    short, long = sorted(image.size)
+    if short >= MIN_LR_SIZE and long > OBLONG * short:
+        raise InputError(
+            f"{name} is a strip of {image.width}x{image.height} pixels, which no face fills: crop "
+            "it to a square around one face."
+        )
 
 
 def _near(frame: Frame, square: tuple[int, int, int]) -> bool:

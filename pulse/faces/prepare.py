@@ -25,6 +25,8 @@ from pulse.faces.framing import (
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, Picture, setting, to_tensor
 
+FLAT = 0.01
+"""Standard deviation along each colour, on [0, 1], below which a picture shows nothing."""
 LR_SIZE = 16
 """Size to which larger pictures are downscaled unless another is asked for."""
 
@@ -160,6 +162,11 @@ def _cut(
     box = degrade is not None and degrade.resampling == "box"
     low = image.resize((size, size), Image.Resampling.BOX if box else Image.Resampling.BICUBIC)
     pixels = to_tensor(low)
+    if pixels.flatten(1).std(1, correction=0).max() < FLAT:
+        raise InputError(
+            f"{name} is of one colour where the face should be, so there is nothing to match: give "
+            "a picture that shows a face."
+        )
     grey = bool((pixels == pixels[:1]).all())
     if degrade is None:
         degrade = DegradeConfig(grey=grey)

@@ -12,6 +12,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from pulse.faces.plausibility import ranking
 from pulse.faces.prepare import LRFace
 from pulse.results import Result
 from pulse.superres.finish import AUTO
@@ -49,6 +50,7 @@ class Past:
         folder: of its files.
         face, tolerance, near: as in `Result`.
         errors, steps: of each face, and the step that it was met at.
+        plausibility: as in `Result`.
         low: [n, 3, l, l], the faces downscaled.
         ws: [n, L, w_dim], the latents that drew them.
         drawn, size: sides in pixels, as drawn and in the end.
@@ -64,6 +66,7 @@ class Past:
     near: int | None
     errors: tuple[float, ...]
     steps: tuple[int, ...]
+    plausibility: tuple[float | None, ...]
     low: Float[Tensor, "n 3 l l"]
     ws: Float[Tensor, "n L w_dim"]
     drawn: int
@@ -83,6 +86,7 @@ class Past:
             near=result.near,
             errors=tuple(state.best.nan_to_num(math.inf).tolist()),
             steps=tuple(state.best_step.tolist()),
+            plausibility=result.plausibility,
             low=state.low.cpu(),
             ws=state.ws.cpu(),
             drawn=result.upscaler.generator.resolution,
@@ -93,8 +97,9 @@ class Past:
 
     @property
     def ranked(self) -> list[int]:
-        """Its faces' indices, the nearest match first."""
-        return sorted(range(len(self.errors)), key=self.errors.__getitem__)
+        """Its faces' indices, best first: matches by plausibility, then the rest by error."""
+        found = [error <= self.tolerance for error in self.errors]
+        return ranking(found, self.plausibility, self.errors)
 
     @property
     def pastable(self) -> bool:

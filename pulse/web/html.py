@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pulse.faces.framing import Framing
+from pulse.faces.plausibility import in_words, is_broken
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png
 from pulse.results import PASTED, Result, encode
@@ -35,10 +36,14 @@ CHOICE = 128  # Pixels, at most, of a picture to choose.
 _FACTS = {"Description": NOTICE, "Synthetic": "yes"}
 
 
-def label(error: float, tolerance: float) -> str:
-    """What an error means, in plain words: close is up to `CLOSE` times the tolerance."""
+def label(error: float, tolerance: float, share: float | None = None) -> str:
+    """What an error means, in plain words: close is up to `CLOSE` times the tolerance.
+
+    Args:
+        share: plausibility; a match that has fallen apart is not called one in green.
+    """
     if error <= tolerance:
-        return "matches the input"
+        return "broken match" if is_broken(share) else "matches the input"
     return "close" if error <= CLOSE * tolerance else "does not match"
 
 
@@ -174,8 +179,9 @@ def _cards(past: Past, chosen: int | None) -> list[dict[str, Any]]:
             "index": past.first + index,
             "place": place,
             "source": past.thumbnails[index],
-            "label": label(past.errors[index], past.tolerance),
+            "label": label(past.errors[index], past.tolerance, past.plausibility[index]),
             "error": _error(past.errors[index]),
+            "looks": in_words(past.plausibility[index]),
             "chosen": index == chosen,
         }
         for place, index in enumerate(past.ranked, 1)
@@ -220,8 +226,9 @@ def detail(past: Past, index: int) -> str:
     with Image.open(past.file(index)) as image:
         source = _shown(image.convert("RGB"), LARGE)
     face = {
-        "label": label(error, past.tolerance),
+        "label": label(error, past.tolerance, past.plausibility[index]),
         "error": _error(error),
+        "looks": in_words(past.plausibility[index]),
         "tolerance": f"{past.tolerance:g}",
         "size": past.face.low.shape[-1],
         "seed": past.asked.config.seed + index,

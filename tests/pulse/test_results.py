@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+import stylegan
 from pulse.faces.prepare import FaceSettings, LRFace, prepare
 from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.imaging.pictures import read_picture, to_tensor
@@ -24,8 +26,14 @@ from pulse.web.history import Asked, Past, Place
 from pulse.web.studio import archive
 from pulse.web.updates import Pasted, Wish
 from stylegan import Generator
+from stylegan.evaluate import samples
 from stylegan.marks import COMPOSITE, SOURCE_TYPE
 from stylegan.sheet import save_sheet
+
+
+def drawn_face() -> Tensor:
+    (pixels,) = samples(stylegan.load(stylegan.EMBEDDED), 1, seed=1)
+    return pixels[None] / 255
 
 
 @pytest.fixture
@@ -50,7 +58,7 @@ def test_files_and_record(result: Result, tmp_path: Path) -> None:
     assert record["generator"] == {"name": "tiny", "sha256": "abc123", "resolution": 32}
     assert record["notes"] == ["A note."]
     assert [c["seed"] for c in record["candidates"]] == [4, 5, 6]
-    keys = {"file", "seed", "status", "mse", "mse_exact", "step"}
+    keys = {"file", "seed", "status", "mse", "mse_exact", "step", "plausibility"}
     assert all(set(c) == keys for c in record["candidates"])
     assert record["config"]["search"]["steps"] == 3
 
@@ -165,11 +173,56 @@ def test_an_overflowed_candidate_is_written_too(result: Result, tmp_path: Path) 
     json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
 
 
+def test_matches_come_first_and_the_most_plausible_of_them_before_the_others(
+    result: Result, tmp_path: Path
+) -> None:
+    """The files keep their numbers; only what is shown first changes."""
+    found, missed = Status.FOUND, Status.NOT_CONVERGED
+    rng = torch.Generator().manual_seed(0)
+    face, noise = drawn_face(), torch.rand(1, 3, 128, 128, generator=rng)
+    images = torch.cat([face, noise, face])
+    state = replace(
+        result.state,
+        images=images,
+        best=torch.tensor([0.02, 1e-4, 9e-4]),
+        status=(missed, found, found),
+    )
+    other = replace(result, state=state)
+    record = write_result(other, tmp_path)
+    shares = [candidate["plausibility"] for candidate in record["candidates"]]
+    assert shares[0] == shares[2] > 0.01 > shares[1]
+    assert other.ranked == [2, 1, 0]
+    with Image.open(tmp_path / "candidate-02.png") as image:
+        best = np.array(image.resize((256, 256), Image.Resampling.BICUBIC), int)
+    with Image.open(tmp_path / "comparison.png") as image:
+        assert np.abs(np.array(image, int)[8:264, 272:528] - best).max() <= 1
+    place = Place(Asked(Wish(Path("face.png")), other.config, "default"), 0, tmp_path)
+    shown = html.found(Past.of(other, place, html.thumbnails(state)))
+    assert re.findall(r'data-choice="(\d)"', shown) == ["2", "1", "0"]
+    labels = re.findall(r'class="label (\w+)"', shown)
+    assert labels == ["matches", "broken", "does"]
+    assert f"looks like a face: {shares[2]:.0%}" in shown
+    assert shown.count("looks broken") == 1
+
+
+def test_of_other_things_than_faces_it_is_not_told(result: Result, tmp_path: Path) -> None:
+    tiny = result.upscaler
+    cats = Upscaler(tiny.generator, "stylegan2-afhqcat-512", "abc123", tiny.prior)
+    record = write_result(replace(result, upscaler=cats), tmp_path / "cats")
+    assert {candidate["plausibility"] for candidate in record["candidates"]} == {None}
+    images = result.state.images.clone()
+    images[1] = torch.nan
+    overflowed = replace(result, state=replace(result.state, images=images))
+    told = [share is not None for share in overflowed.plausibility]
+    assert told == [True, False, True]
+
+
 def test_the_comparison_shows_the_candidates(result: Result, tmp_path: Path) -> None:
     record = write_result(result, tmp_path)
+    best = record["candidates"][result.ranked[0]]
     with Image.open(tmp_path / "comparison.png") as image:
         sheet = np.array(image, int)
-    with Image.open(tmp_path / record["candidates"][0]["file"]) as image:
+    with Image.open(tmp_path / best["file"]) as image:
         first = np.array(image.resize((256, 256), Image.Resampling.BICUBIC), int)
     assert sheet.shape[1] == 4 * 264 + 8
     assert np.abs(sheet[8:264, 272:528] - first).max() <= 1

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -42,6 +43,20 @@ def test_a_page_for_each_few_hundred(tmp_path: Path) -> None:
         assert write_sheet(folder, entries[:FACES], FACES, ("All.",)) == 1
         assert {path.name for path in tmp_path.glob("*.html")} == {"index.html"}
         assert write_sheet(folder, [], 0, ("Nothing.",)) == 1
+
+
+def test_the_best_candidate_stands_first_and_a_broken_one_is_marked(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    judged = replace(entry("a"), plausibility=(0.004, 0.431), ranked=(1, 0))
+    with folder.owned():
+        write_sheet(folder, [judged, entry("old")], 2, ())
+    text = (tmp_path / "index.html").read_text()
+    one, zero = "candidate-01.png", "candidate-00.png"
+    first = [f"a/{name}" for name in ("input.png", one, zero)]
+    assert Page(text).pictures == [*first, *(f"old/{n}" for n in ("input.png", zero, one))]
+    assert "best mse 1.00e-03, looks like a face: 43%" in text
+    assert text.count('class="broken"') == 1
+    assert re.search(r'title="looks broken" class="broken" [^>]*a/candidate-00', text)
 
 
 def test_names_and_reasons_cannot_break_it(tmp_path: Path) -> None:

@@ -663,8 +663,7 @@ def test_a_disk_that_is_really_full(folder: Path) -> None:
 
 
 def test_precision_is_part_of_what_a_result_is_known_by(upscaler: Upscaler, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "in" / "a.png")
+    paint(tmp_path / "in" / "a.png")
 
     def fresh() -> list[bool]:
         items = Inputs(str(tmp_path / "in"), QUICK, False, str(tmp_path / "out"))

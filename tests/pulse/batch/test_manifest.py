@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,3 +131,14 @@ def test_a_full_disk_leaves_it_valid(tmp_path: Path) -> None:
             manifest.append(entry("b"))
         manifest.close(whole=False)
         assert (tmp_path / MANIFEST).read_bytes() == entry("a").line()
+
+
+def test_lines_of_earlier_versions_are_read() -> None:
+    new = replace(entry("a"), plausibility=(0.5, None), ranked=(0, 1))
+    assert Entry.parse(new.line()) == new
+    facts = json.loads(entry("a").line())
+    del facts["plausibility"], facts["ranked"]
+    assert Entry.parse(json.dumps(facts).encode()) == entry("a")
+    del facts["mse"]
+    with pytest.raises(ValueError, match="not a line of a manifest"):
+        Entry.parse(json.dumps(facts).encode())

@@ -69,6 +69,13 @@ def test_the_main_job(face: Image.Image, tmp_path: Path) -> None:
             assert error < 2.68e-5
         else:
             assert error == pytest.approx(candidate["mse"], rel=0.05)
+    said = re.findall(r"candidate-(\d+)\.png  found .*  looks like a face: (\d+)%", done.stdout)
+    shares = {c["file"]: c["plausibility"] for c in record["candidates"] if c["status"] == "found"}
+    assert len(said) == sum(share >= 0.01 for share in shares.values()) > 0
+    percents = [int(percent) for _, percent in said]
+    assert percents == sorted(percents, reverse=True)
+    for number, percent in said:
+        assert abs(shares[f"candidate-{number}.png"] * 100 - int(percent)) <= 0.5
     assert str(Path("results/face/candidate-03.png")) in done.stdout
     assert "imaginary" in done.stdout
     # Nobody watches: plain lines, no control characters.
@@ -232,7 +239,10 @@ def grey(image: Image.Image) -> Image.Image:
 
 
 def white(image: Image.Image) -> Image.Image:
-    return Image.new("RGB", image.size, "white")
+    """White where `_transparent` lets it through."""
+    image = image.copy()
+    image.paste("white", (0, 0, image.width, 4))
+    return image
 
 
 # How a file is written, and what of the face must then be matched, up to 4 of 255.
@@ -258,7 +268,7 @@ def _deep(image: Image.Image) -> Image.Image:
 
 def _transparent(image: Image.Image) -> Image.Image:
     image = image.convert("RGBA")
-    image.putalpha(0)
+    image.paste((0, 0, 0, 0), (0, 0, image.width, 4))
     return image
 
 
@@ -298,6 +308,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut.png": (lambda p: _cut(p), "is damaged"),
     "dot.png": (lambda p: Image.new("RGB", (1, 1)).save(p), "1x1 pixels, too few"),
     "wide.png": (lambda p: Image.new("RGB", (300, 200)).save(p), "crop it to a square"),
+    "strip.png": (
+        lambda p: Image.effect_noise((3000, 4), 90).save(p),
+        "is a strip of 3000x4 pixels",
+    ),
+    "white.png": (lambda p: Image.new("RGB", (16, 16), "white").save(p), "is of one colour"),
     "n" * 300: (lambda p: None, "cannot be looked up"),
     "huge.png": (lambda p: Image.new("1", (10_000, 10_000)).save(p), "at most 64 megapixels"),
     "bomb.png": (lambda p: Image.new("1", (20_000, 20_000)).save(p), "at most 64 megapixels"),

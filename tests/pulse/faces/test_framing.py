@@ -211,3 +211,36 @@ def test_own_resolution_of_sharp_and_of_empty_pictures(framed: Image.Image) -> N
     assert own_resolution(framed, 32) == 32
     assert own_resolution(nothing(300, 300)) == 4
     assert own_resolution(nothing(3, 3)) == 3
+
+
+@pytest.mark.parametrize("size", [(3000, 4), (4, 17), (1000, 60), (60, 1000)])
+@pytest.mark.parametrize("align", ["auto", "never"])
+def test_a_strip_is_no_face(size: tuple[int, int], align: Align) -> None:
+    with pytest.raises(InputError, match=f"is a strip of {size[0]}x{size[1]} pixels"):
+        find_framings(Picture(nothing(*size)), "It", align)
+    # Four times as long as wide can still be a face with bars beside it.
+    (framing,) = find_framings(Picture(nothing(64, 16)), "It", align)
+    assert framing.square == (24, 0, 16)
+
+
+def test_a_face_in_a_strip_is_found(astronaut: Image.Image) -> None:
+    strip = nothing(1200, 230)
+    strip.paste(astronaut.crop(HEAD), (500, 0))
+    (framing,) = find_framings(Picture(strip))
+    assert framing.found is not None
+
+
+@pytest.mark.parametrize("colour", ["white", "black", (12, 200, 90)])
+def test_one_colour_is_no_face(colour: str | tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    flat = np.array(Image.new("RGB", (16, 16), colour), int) + rng.integers(-1, 2, (16, 16, 3))
+    image = Image.fromarray(flat.clip(0, 255).astype(np.uint8))
+    with pytest.raises(InputError, match="It is of one colour where the face should be"):
+        prepare(Picture(image), FaceSettings(), 128, "It")
+
+
+def test_a_dark_face_is_not_of_one_colour(framed: Image.Image) -> None:
+    """A twelfth of its light is left."""
+    dark = Image.fromarray(np.asarray(framed.resize((16, 16))) // 12)
+    (face,) = prepare(Picture(dark), FaceSettings(), 128)
+    assert face.low.max() < 0.1
