@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylegan import archive, named_tensors
+from stylegan.discriminator import Discriminator
 from stylegan.files import write_weights
 from stylegan.foreign import translate
 from stylegan.foreign_parts import LARGEST, Config, Weights
@@ -75,13 +76,37 @@ def save_judge(judge: nn.Module, path: Path) -> None:
 def load_judge(judge: nn.Module, path: Path) -> None:
     """Fill a judge of the same shape with what `save_judge` wrote."""
     try:
-        judge.load_state_dict(read_judge(path))
+        judge.load_state_dict(_read_judge(path))
     except RuntimeError as error:
         raise CheckpointError(f"{path} is not a judge for such pictures.") from error
 
 
-def read_judge(path: Path) -> dict[str, Tensor]:
-    """What `save_judge` wrote, in float32."""
+def open_discriminator(
+    path: Path, resolution: int, channels: tuple[int, ...] | None
+) -> Discriminator:
+    """The discriminator that `save_judge` wrote, its sizes read off its weights.
+
+    Args:
+        resolution: of the pictures that it has to judge.
+        channels: what its own have to be the first of; None takes any.
+
+    Raises:
+        CheckpointError: it is none, or another.
+    """
+    try:
+        judge = Discriminator.of(_read_judge(path))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not a judge for such pictures.") from error
+    wanted = judge.channels if channels is None else channels[: len(judge.channels)]
+    if judge.resolution != resolution or judge.channels != wanted:
+        raise CheckpointError(
+            f"{path} judges {judge.resolution} pixels with channels {judge.channels}; ask for the "
+            "same, or leave them out."
+        )
+    return judge
+
+
+def _read_judge(path: Path) -> dict[str, Tensor]:
     try:
         return {name: x.float() for name, x in load_file(path).items()}
     except (SafetensorError, OSError) as error:

@@ -27,7 +27,7 @@ from stylegan.checkpoints import (
     CheckpointError,
     load_judge,
     open_checkpoint,
-    read_judge,
+    open_discriminator,
     read_metadata,
     save,
     save_judge,
@@ -196,19 +196,9 @@ class Trainer:
         self.average.load_state_dict(trained.state_dict())
         if self.config.judges_first:
             return
-        try:
-            judge = Discriminator.of(read_judge(discriminator))
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(f"{discriminator} is not a judge for such pictures.") from error
-        wanted = self.config.discriminator_channels
-        if judge.resolution != self.generator.resolution or (
-            wanted is not None and judge.channels != wanted[: len(judge.channels)]
-        ):
-            raise CheckpointError(
-                f"{discriminator} judges {judge.resolution} pixels with channels {judge.channels}; "
-                "ask for the same, or leave them out."
-            )
-        self.discriminator = judge
+        self.discriminator = open_discriminator(
+            discriminator, self.generator.resolution, self.config.discriminator_channels
+        )
         self._prepare()
         if self.projected is not None and heads.exists():
             load_judge(self.projected.heads, heads)
@@ -336,13 +326,10 @@ class Trainer:
 
     def _apart(self, w: Float[Tensor, "b 1 w"]) -> Float[Tensor, "b L w"]:
         """Each layer's w up to half way from a picture's to a random one."""
-        shape = len(w), self.generator.num_layers
-        z = torch.randn(
-            math.prod(shape), self.generator.z_dim, generator=self.rng, device=self.device
-        )
-        return torch.lerp(
-            w, self.generator.mapping(z).unflatten(0, shape), self._chance(len(w)) / 2
-        )
+        shape = len(w), self.generator.num_layers, self.generator.z_dim
+        z = torch.randn(shape, generator=self.rng, device=self.device)
+        own = self.generator.mapping(z.flatten(0, 1)).unflatten(0, shape[:2])
+        return torch.lerp(w, own, self._chance(len(w)) / 2)
 
     def _step(self, real: Tensor) -> Float[Tensor, " 4"]:
         """Update all networks from one forward pass through each; mean logits, real and fake.

@@ -157,7 +157,7 @@ def test_a_photo_can_be_stopped_and_mistakes_get_a_sentence(visit: Visit, tmp_pa
     chosen(page, "photo-network", "srresnet-x4")
     page.click("#photo-run")
     page.wait_for_selector("#photo-status :text('Tile ')")
-    assert page.locator("#photo-run").is_hidden()
+    page.wait_for_selector("#photo-run", state="hidden")
     page.click("#photo-stop")
     page.wait_for_selector("#photo-status :text('Stopped before anything was made.')")
     page.wait_for_selector("#photo-run")

@@ -121,7 +121,7 @@ def test_a_new_face_takes_the_place_and_the_light_of_the_old(
     like_new, like_old = (np.corrcoef(a.ravel(), x.ravel())[0, 1] for x in (b, c))
     assert like_new > 0.9
     assert like_new > like_old + 0.1
-    assert abs(a.mean() - c.mean()) < 0.5 * abs(b.mean() - c.mean())
+    assert abs(a.mean() - c.mean()) < 0.6 * abs(b.mean() - c.mean())
     # ...and at the frame's edge nothing has changed.
     assert difference(cut.crop((0, 0, 64, 4)), plain.crop((0, 0, 64, 4))) < 0.1
 

@@ -48,7 +48,7 @@ def test_several_faces_largest_first(drawn: list[Image.Image], noise: float) -> 
 )
 def test_tiny_faces(drawn: list[Image.Image], side: int, within: float) -> None:
     photo = background(300, 240, 5)
-    put(photo, drawn[1], 30, 20, side)
+    put(photo, drawn[0], 30, 20, side)
     (face,) = find_faces(photo)
     assert is_framed(face, 30, 20, side, within)
     # More than whole pixels are known.

@@ -53,7 +53,7 @@ def test_list(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["name", "pixels", "draws", "size", "here", "licence"]
-    assert re.match(r"faces +128 +faces +4\.9 MB +yes +research", lines[1])
+    assert re.match(r"faces +128 +faces +15 MB +yes +research", lines[1])
     pattern = rf"{NAME} +256 +faces +about 300 MB +no +NVIDIA .*non-commercial"
     assert re.search(pattern, done.stdout)
     assert re.search("stylegan1-ffhq-1024: .* often over its quota", done.stdout)
@@ -107,7 +107,7 @@ def test_info_of_the_embedded(tmp_path: Path) -> None:
     done = pulse("models", "info", "faces", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^family +StyleGAN2$", done.stdout, re.M)
-    assert re.search(r"^parameters +2422853$", done.stdout, re.M)  # README: 2.4 million.
+    assert re.search(r"^parameters +7265661$", done.stdout, re.M)  # The model card: 7.3 million.
     assert re.search(r"^here +yes$", done.stdout, re.M)
 
 
