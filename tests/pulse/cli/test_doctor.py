@@ -59,7 +59,9 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_completion_prints_a_script(shell: str, tmp_path: Path) -> None:
-    done = pulse("--show-completion", shell, cwd=tmp_path)
+    # Without that typer looks which shell it runs in, and there need not be one.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = fresh("--show-completion", shell, cwd=tmp_path, env=os.environ | named)
     assert done.returncode == 0, done.stderr
     assert "_PULSE_COMPLETE" in done.stdout
 
