@@ -153,6 +153,7 @@ def test_faces_that_were_held_out_are_told_from_cut_ones() -> None:
     _, held_out = load_pictures(SHARED / "faces", 128, 300)
     real = held_out.pixels / 127.5 - 1
     share = load().plausibility(real)
-    # It was calibrated with these: they are spread evenly.
-    assert abs(share.mean() - 0.5) < 0.03
+    # It was calibrated with the natural ones of them, changed as photographs differ.
+    assert (share >= BROKEN).float().mean() > 0.99
+    assert (share > 0.05).float().mean() > 0.97
     assert (load().plausibility(quarters(real)) < 0.05).float().mean() > 0.98
