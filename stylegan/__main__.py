@@ -21,6 +21,7 @@ from stylegan.evaluate import samples
 from stylegan.imagenet import MissingNetworkError
 from stylegan.memory import keep_freed_memory
 from stylegan.sheet import save_sheet
+from stylegan.stylegan2 import StyleGAN2
 from stylegan.train import FILES, Trainer
 from stylegan.training_config import DivergedError, TrainConfig
 from stylegan.zoo import EMBEDDED, identity, load, locate
@@ -51,9 +52,13 @@ def train(
     start_images: Annotated[
         int, typer.Option(min=1, help="Pictures to show at each earlier resolution.")
     ] = TrainConfig.start_images,
-    channels: Annotated[str, typer.Option(help="Feature maps at 4, 8, 16, ... pixels.")] = ",".join(
-        map(str, TrainConfig.channels)
-    ),
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Feature maps at 4, 8, 16, ... pixels. [default: those that it starts from, or "
+            f"{','.join(map(str, TrainConfig.channels))}]"
+        ),
+    ] = None,
     discriminator_channels: Annotated[
         str | None,
         typer.Option(help="Those of the discriminator. [default: the same, or as it was trained]"),
@@ -111,7 +116,7 @@ def train(
             start_resolution=start_resolution,
             images=images,
             start_images=start_images,
-            channels=_counts(channels),
+            channels=_counts(channels) if channels else _channels_of(start_from),
             discriminator_channels=_counts(discriminator_channels)
             if discriminator_channels
             else None,
@@ -209,6 +214,15 @@ def convert(
 
 def _counts(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part)
+
+
+def _channels_of(start_from: str | None) -> tuple[int, ...]:
+    """Feature maps of what training starts from; of what starts anew, the usual ones."""
+    if start_from is None:
+        return TrainConfig.channels
+    network = open_checkpoint(_trained(start_from)[0])
+    # What is no StyleGAN2 is refused when training starts from it.
+    return network.config.channels if isinstance(network, StyleGAN2) else TrainConfig.channels
 
 
 def _trained(name: str) -> tuple[Path, Path, Path]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, Template
 
 from pulse.batch.manifest import Entry
 from pulse.batch.storage import Folder
-from pulse.faces.plausibility import in_words
+from pulse.faces.plausibility import in_words, is_broken
 from pulse.upscale import NOTICE
 
 FACES = 500
@@ -85,18 +85,23 @@ def _figure(entry: Entry) -> dict[str, Any]:
     errors = [error for error in entry.mse if error is not None]
     if errors:
         words += f", best mse {min(errors):.2e}"
-    looks = dict(enumerate(map(in_words, entry.plausibility)))
-    if entry.ranked and looks.get(entry.ranked[0]):
-        words += f", {looks[entry.ranked[0]]}"
+    made = [name for name in entry.files if name.startswith("candidate-")]
+    shares = entry.plausibility or (None,) * len(made)
+    if entry.ranked and (looks := in_words(shares[entry.ranked[0]])):
+        words += f", {looks}"
     folder: str | None = None
     pictures: list[dict[str, Any]] = []
     if entry.folder is not None:
         folder = _link(entry.folder)
-        made = [name for name in entry.files if name.startswith("candidate-")]
         order = entry.ranked if len(entry.ranked) == len(made) else range(len(made))
-        pictures = [{"link": f"{folder}/input.png", "input": True, "looks": ""}]
+        pictures = [{"link": f"{folder}/input.png", "input": True}]
         pictures += [
-            {"link": f"{folder}/{_link(made[n])}", "input": False, "looks": looks.get(n, "")}
+            {
+                "link": f"{folder}/{_link(made[n])}",
+                "input": False,
+                "looks": in_words(shares[n]),
+                "broken": is_broken(shares[n]),
+            }
             for n in order
         ]
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,7 +138,7 @@ def run(
             records.append(record)
             matched &= result.found
             if not as_json:
-                _report(record, folder)
+                _report(record, result.ranked, folder)
             if result.interrupted:
                 complete = False
                 break
@@ -231,14 +230,10 @@ def _write(result: Result, folder: Path, format: Format, paste: bool) -> dict[st
         return write_result(result, folder, format, photo)
 
 
-def _report(record: dict[str, Any], folder: Path) -> None:
+def _report(record: dict[str, Any], ranked: list[int], folder: Path) -> None:
     """Say on stdout what was made of one face, the best candidate first."""
     best, candidates = None, record["candidates"]
-    shares = [candidate["plausibility"] for candidate in candidates]
-    found = [candidate["status"] == Status.FOUND for candidate in candidates]
-    errors = [math.inf if one["mse"] is None else one["mse"] for one in candidates]
-    ranked = [candidates[index] for index in plausibility.ranking(found, shares, errors)]
-    for candidate in ranked:
+    for candidate in (candidates[index] for index in ranked):
         mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.3e}"
         if candidate["mse_exact"] is not None:
             mse += f", then {candidate['mse_exact']:.1e}"

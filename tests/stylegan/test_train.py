@@ -411,6 +411,12 @@ def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
     assert "Going on at 16 pixels, 32 pictures." in again.stdout
     generator = tmp_path / "run" / "generator.safetensors"
     assert stylegan.load(generator).resolution == 16
+    # Who goes on from trained networks need not know their sizes.
+    more = ["train", "--data", data, "--output", "more", "--resolution", 16, "--held-out", 4]
+    more += ["--start-resolution", 8, "--start-from", "run", "--images", 8, "--batch", 8]
+    for _ in range(2):
+        done = run(*more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
     measured = run("evaluate", generator, "--data", data, "--count", 8, cwd=tmp_path)
     assert measured.returncode == 0, measured.stderr
