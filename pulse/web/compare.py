@@ -15,12 +15,12 @@ from pulse.upscale import UpscaleConfig
 from pulse.web import html
 from pulse.web.blocks import file_of
 from pulse.web.compare_jobs import TITLES, Comparison, Judge, methods_of
-from pulse.web.jobs import Desk, Made, Stage, Updates
+from pulse.web.jobs import Desk, Made, Stage
 from pulse.web.markup import Card, bar, cards, lead, uri
 from pulse.web.markup import steps as explained
 from pulse.web.scripts import CHOOSE
 from pulse.web.studio import Studio
-from pulse.web.updates import Wish
+from pulse.web.updates import Updates, Wish, repeating
 
 NETWORK = "A network in one pass: the likeliest on average."
 EXPLAINED = explained(
@@ -196,6 +196,7 @@ class CompareTab:
         self.desk.stop(request)
         return {self.cards: EXPLAINED, self.download: gr.DownloadButton(visible=False)}
 
+    @repeating
     def side_by_side(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Run the methods and show each as it comes."""
         made: list[Card] = []

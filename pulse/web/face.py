@@ -21,12 +21,10 @@ from pulse.web.history import FACES, PASTING, Asked, Past, Visit
 from pulse.web.order import ALL, Order
 from pulse.web.scripts import SCROLL
 from pulse.web.studio import Studio, archive
-from pulse.web.updates import Done, Near, Pasted, Searching, Waiting
+from pulse.web.updates import Done, Near, Pasted, Searching, Updates, Waiting, repeating
 
 GONE = "This result is not kept any more; please search again."
 CHOOSE_FIRST = "The picture shows several faces: choose one of them, or all, then search."
-Updates = dict[Any, Any]
-"""Part of the page -> what becomes of it."""
 
 
 class FaceView:
@@ -170,6 +168,7 @@ class FaceView:
         except InputError:
             return ""
 
+    @repeating
     def search(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Search for the chosen face, or all, and show the candidates as they get nearer."""
         order = Order(*controls)
@@ -194,6 +193,7 @@ class FaceView:
         given = None if order.picture is None else Path(order.picture)
         yield from self._search(request, asked, given)
 
+    @repeating
     def more(self, chosen: int, request: gr.Request) -> Iterator[Updates]:
         """Search near the chosen face, for others that are like it."""
 
@@ -333,6 +333,7 @@ class FaceView:
             return {self.parts.detail: html.message(GONE)}
         return self._chosen(*found)
 
+    @repeating
     def put_back(self, chosen: int, request: gr.Request) -> Iterator[Updates]:
         """Show the photo with the chosen face in it."""
         parts, visit = self.parts, self.studio.find(str(request.session_hash))

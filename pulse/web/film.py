@@ -13,11 +13,12 @@ from pulse.video.job import DEFAULTS, FilmJob
 from pulse.web import html
 from pulse.web.blocks import file_of
 from pulse.web.film_jobs import Order, Preview, film_job, most_frames
-from pulse.web.jobs import Desk, Made, Networks, Stage, Updates
+from pulse.web.jobs import Desk, Made, Networks, Stage
 from pulse.web.markup import bar, lead, notes
 from pulse.web.markup import steps as explained
 from pulse.web.photo import LARGEST, check_scale
 from pulse.web.studio import Studio
+from pulse.web.updates import Updates, repeating
 
 EXPLAINED = explained(
     "Give it a film: short, and too small.",
@@ -166,6 +167,7 @@ class FilmTab:
             self.download: gr.DownloadButton(visible=False),
         }
 
+    @repeating
     def preview(
         self, request: gr.Request, number: float | None, *controls: Any
     ) -> Iterator[Updates]:
@@ -184,6 +186,7 @@ class FilmTab:
             self.slider: gr.ImageSlider(value=(before, after), visible=True),
         }
 
+    @repeating
     def enlarge(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Make the film and show it."""
         yield self._without_result()

@@ -22,10 +22,8 @@ from pulse.web import html
 from pulse.web.blocks import address_of
 from pulse.web.controls import sentence
 from pulse.web.studio import Studio
-from pulse.web.updates import Waiting
+from pulse.web.updates import Updates, Waiting
 
-Updates = dict[Any, Any]
-"""Part of the page -> what becomes of it."""
 KEPT_OPEN = 2
 """Networks that stay in memory."""
 WORDS = {

@@ -27,7 +27,6 @@ from pulse.web.jobs import (
     Place,
     Stage,
     Step,
-    Updates,
     check_upload,
     emptied,
     reworded,
@@ -36,7 +35,7 @@ from pulse.web.markup import bar, lead, notes
 from pulse.web.markup import steps as explained
 from pulse.web.scripts import CHOOSE
 from pulse.web.studio import Studio
-from pulse.web.updates import Limits
+from pulse.web.updates import Limits, Updates, repeating
 from stylegan.marks import COMPOSITE
 
 SHOWN = 2048
@@ -288,6 +287,7 @@ class PhotoTab:
             self.download: gr.DownloadButton(visible=False),
         }
 
+    @repeating
     def enlarge(self, request: gr.Request, *controls: Any) -> Iterator[Updates]:
         """Enlarge the photo and show it."""
         yield self._without_result()

@@ -11,7 +11,6 @@ from pulse.imaging.pictures import InputError
 from pulse.web import html
 from pulse.web.compare import CompareTab
 from pulse.web.jobs import Networks
-from pulse.web.jobs import Updates as Updates
 from pulse.web.markup import lead
 from pulse.web.photo import PhotoTab
 from pulse.web.studio import Studio

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from time import monotonic
+from typing import Any, ParamSpec
 
 from jaxtyping import Float
 from PIL import Image
@@ -16,6 +19,32 @@ from pulse.results import Result
 from pulse.search import State
 from pulse.upscale import UpscaleConfig
 from stylegan import EMBEDDED
+
+Updates = dict[Any, Any]
+"""Part of the page -> what becomes of it."""
+LATELY = 1.0
+"""Seconds in which a browser has shown an update, unless another one came meanwhile."""
+Given = ParamSpec("Given")
+
+
+def repeating(events: Callable[Given, Iterator[Updates]]) -> Callable[Given, Iterator[Updates]]:
+    """What it yields, each time with what it said of other parts just before.
+
+    Of updates that come faster than they are drawn Gradio's page shows the last alone: a search
+    that begins and at once says how far it is would leave its visitor without the button that stops
+    it, and a result that is followed by "ended" without its file.
+    """
+
+    @wraps(events)
+    def repeated(*args: Given.args, **kwargs: Given.kwargs) -> Iterator[Updates]:
+        recent: list[tuple[float, Updates]] = []
+        for update in events(*args, **kwargs):
+            now = monotonic()
+            recent = [(when, old) for when, old in recent if now - when < LATELY]
+            recent.append((now, update))
+            yield {part: value for _, one in recent for part, value in one.items()}
+
+    return repeated
 
 
 @dataclass(frozen=True)
