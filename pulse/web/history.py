@@ -145,10 +145,10 @@ class Visit:
 
     def turn_to(self, picture: Path | None, stop: threading.Event) -> None:
         """End what goes on, since the visitor wants something else."""
-        self.stop.set()
+        old, self.picture, self.stop = self.stop, picture, stop
+        old.set()  # At last: a search that sees it set also sees that it is not wanted any more.
         if PASTING in self.stops:
             self.stops[PASTING].set()
-        self.picture, self.stop = picture, stop
 
     def place(self, asked: Asked) -> Place:
         """Where the next search belongs."""
