@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pulse.superres.networks.parts import ConfigError, conv, dtype_of, icnr_
+from pulse.superres.networks.parts import ConfigError, conv, dtype_of, he_, zero_
+
+PRELU = 0.25
+"""Slope below zero that torch's PReLU begins with."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class Compact(nn.Module):
         for _ in range(config.convs):
             layers += [conv(channels, channels), nn.PReLU(channels)]
         self.body = nn.Sequential(*layers)
-        self.last = icnr_(conv(channels, 3 * config.shuffle**2), config.shuffle)
+        # torch draws weights so small that nothing passes eighteen layers, there or back; and a
+        # result that begins as noise is unlearned before anything is learned, with all features.
+        he_(self.body, PRELU)
+        self.last = zero_(conv(channels, 3 * config.shuffle**2))
         resampled = config.shuffle != config.scale
         self.reach = config.convs + 2 + resampled
         self.floats = max(3 * channels, 12 * config.shuffle**2)

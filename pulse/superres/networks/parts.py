@@ -43,18 +43,38 @@ def conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
 
 
+def he_(module: nn.Module, slope: float = 0.0) -> None:
+    """He et al. 2015, equation 15: what passes keeps its size through any number of layers.
+
+    Args:
+        slope: of the (learned) leaky ReLU after each convolution, below zero.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d) and not part.weight.is_meta:
+            nn.init.kaiming_normal_(part.weight, slope)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 def shrink_(module: nn.Module, factor: float = 0.1) -> None:
     """He's initialisation at a tenth: residual blocks without batch norm begin near the identity.
 
     Wang et al. 2018 (ESRGAN), section 3.1: "smaller initialization".
     """
+    he_(module)
     for part in module.modules():
-        if isinstance(part, nn.Conv2d) and not part.weight.is_meta:
-            nn.init.kaiming_normal_(part.weight)
+        if isinstance(part, nn.Conv2d):
             with torch.no_grad():
                 part.weight.mul_(factor)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+
+
+def zero_(layer: nn.Conv2d) -> nn.Conv2d:
+    """Make a last convolution begin with nothing, so that what it is added to is the result."""
+    if not layer.weight.is_meta:
+        nn.init.zeros_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return layer
 
 
 def icnr_(layer: nn.Conv2d, factor: int) -> nn.Conv2d:

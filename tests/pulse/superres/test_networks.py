@@ -24,6 +24,7 @@ from pulse.superres.networks import (
 from pulse.superres.networks.parts import bicubic, conv, icnr_
 from pulse.superres.networks.srresnet import ARTICLE, PAPER
 from pulse.superres.weights import AnyNetwork, Config, build, lowered
+from tests.networks import shaken
 
 SMALL: tuple[Config, ...] = (
     CompactConfig(3, 2, 8),
@@ -76,15 +77,15 @@ def test_every_network_is_called_alike(config: Config) -> None:
 
 @pytest.mark.parametrize("config", SMALL, ids=str)
 def test_frozen_gives_what_training_has(config: Config) -> None:
-    network, lr = build(config).eval(), torch.rand(2, 3, 7, 5)
+    network, lr = shaken(config), torch.rand(2, 3, 7, 5)
     expected = network(lr)
-    frozen = lowered(network.requires_grad_(False), torch.float32)
+    frozen = lowered(network, torch.float32)
     assert torch.allclose(frozen(lr), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", SMALL, ids=str)
 def test_half_precision_keeps_the_picture(config: Config) -> None:
-    network, lr = build(config).eval().requires_grad_(False), torch.rand(1, 3, 8, 8)
+    network, lr = shaken(config), torch.rand(1, 3, 8, 8)
     expected = network(lr)
     lowered(network, torch.bfloat16)
     spread = expected.std()
@@ -94,7 +95,7 @@ def test_half_precision_keeps_the_picture(config: Config) -> None:
 @pytest.mark.parametrize("config", SMALL, ids=str)
 def test_nothing_is_reached_beyond_the_reach(config: Config) -> None:
     """A pixel of the small picture changes no result that is farther away than `reach`."""
-    network = build(config).eval().requires_grad_(False)
+    network = shaken(config)
     middle = network.reach + network.grid
     side = 2 * middle + 1
     lr = torch.rand(1, 3, side, side)
@@ -114,9 +115,21 @@ def test_icnr_begins_as_nearest_neighbour_upscaling(factor: int) -> None:
     assert made.std() > 0.1
 
 
+def test_a_deep_compact_network_can_learn() -> None:
+    """Neither what it sees nor what it is told gets lost on the way through sixteen layers."""
+    network, target = Compact(CompactConfig()), torch.randn(1, 3, 48, 48)
+    assert 0.3 < network.body(torch.randn(1, 3, 12, 12)).std() < 3
+    torch.nn.init.normal_(network.last.weight, std=0.01)
+    (network(torch.rand(1, 3, 12, 12)) * target).sum().backward()
+    first, last = (
+        layer.weight.grad.norm() / layer.weight.norm()  # type: ignore[union-attr, operator]
+        for layer in (network.body[2], network.body[-2])
+    )
+    assert 0.2 < first / last < 5
+
+
 def test_skip_begins_with_the_upscaled_input() -> None:
     network, lr = Compact(CompactConfig(4, 2, 8)), torch.rand(1, 3, 6, 6)
-    torch.nn.init.zeros_(network.last.weight)
     expected = F.interpolate(lr, scale_factor=4.0, mode="nearest")
     assert torch.equal(network(lr), expected)
     unet = UNet(UNetConfig(4, (8, 12)))

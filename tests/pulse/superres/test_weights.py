@@ -25,8 +25,9 @@ from pulse.superres.networks import (
     TransformNetConfig,
     UNetConfig,
 )
-from pulse.superres.weights import AnyNetwork, Config, NetworkError, build, load, save
+from pulse.superres.weights import AnyNetwork, Config, NetworkError, load, save
 from tests.crafted import costly_pickles, mutate
+from tests.networks import shaken
 
 OURS: tuple[Config, ...] = (
     CompactConfig(2, 2, 8, inner=4),
@@ -39,14 +40,6 @@ OURS: tuple[Config, ...] = (
     TransformNetConfig(4, 2, 8),
     UNetConfig(8, (8, 12)),
 )
-
-
-def shaken(config: Config) -> AnyNetwork:
-    """A network whose every weight tells."""
-    network = build(config).eval().requires_grad_(False)
-    for parameter in network.parameters():
-        parameter.add_(0.05 * torch.randn_like(parameter))
-    return network
 
 
 @pytest.mark.parametrize("config", OURS, ids=str)
