@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, normal
 
 BLOCK_TENSORS = 5
 """Of each block: two convolutions with biases, and one without."""
@@ -20,7 +20,7 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.weight = nn.Parameter(normal(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.gain = 1 / math.sqrt(inputs * kernel**2)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stylegan.fused import Normalisation, Once, frozen, precise
 from stylegan.generator import Noise, noise_of
-from stylegan.mapping import LRELU_SLOPE, Linear, MappedGenerator
+from stylegan.mapping import LRELU_SLOPE, Linear, MappedGenerator, normal
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Layer(nn.Module):
         if inputs is None:
             self.weight = None
         else:
-            self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+            self.weight = nn.Parameter(normal(outputs, inputs, 3, 3))
             self.gain = math.sqrt(2 / (inputs * 9))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(outputs))
@@ -125,7 +125,7 @@ class StyleGAN1(MappedGenerator):
             layers.append(Layer(config, outputs, outputs, side, up=False))
             inputs = outputs
         self.layers = nn.ModuleList(layers)
-        self.rgb_weight = nn.Parameter(torch.randn(3, config.channels[-1], 1, 1))
+        self.rgb_weight = nn.Parameter(normal(3, config.channels[-1], 1, 1))
         self.rgb_bias = nn.Parameter(torch.zeros(3))
         sides = [4 * 2 ** (index // 2) for index in range(self.num_layers)]
         self.noise_shapes = tuple((side, side) for side in sides)

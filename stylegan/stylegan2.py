@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stylegan.fused import Once, Projection, StyledConvolution, frozen
 from stylegan.generator import Noise, noise_of
-from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator, normal
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class StyledConv(nn.Module):
         super().__init__()
         self.up, self.clamp = up, clamp
         self.affine = Linear(w_dim, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.weight = nn.Parameter(normal(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
+        self.register_buffer("noise", normal(1, 1, resolution, resolution))
         self.gain = 1 / math.sqrt(inputs * 9)
         self.output_gain = gain
         self._prepared: Once[tuple[Tensor, Tensor]] = Once()
@@ -129,7 +129,7 @@ class ToRGB(nn.Module):
         super().__init__()
         self.clamp = clamp
         self.affine = Linear(w_dim, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
+        self.weight = nn.Parameter(normal(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
         self.gain = 1 / math.sqrt(inputs)
 
@@ -153,7 +153,7 @@ class Shortcut(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.weight = nn.Parameter(normal(outputs, inputs, 1, 1))
         self.gain = math.sqrt(0.5 / inputs)
 
     def forward(self, x: Float[Tensor, "b i h h"]) -> Float[Tensor, "b o r r"]:
@@ -195,7 +195,7 @@ class StyleGAN2(MappedGenerator):
         self.config = config
         self.resolution = config.resolution
         self.num_layers = 2 * len(config.channels)
-        self.const = nn.Parameter(torch.randn(1, config.channels[0], 4, 4))
+        self.const = nn.Parameter(normal(1, config.channels[0], 4, 4))
         inputs = (None, *config.channels)
         blocks = [
             Block(config, i, o, 4 * 2**level)

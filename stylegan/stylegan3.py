@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylegan.generator import Noise
-from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator
+from stylegan.mapping import ACTIVATION_GAIN, LRELU_SLOPE, Linear, MappedGenerator, normal
 
 RGB_GAIN = 0.25
 """Scale of the output, which keeps the last layer's weights of unit variance."""
@@ -87,8 +87,8 @@ class Waves(nn.Module):
         self.size, self.rate = config.input_size, config.input_rate
         self.bandwidth = config.input_bandwidth
         self.affine = Linear(config.w_dim, 4)
-        self.weight = nn.Parameter(torch.randn(channels, channels))
-        self.register_buffer("freqs", torch.randn(channels, 2))
+        self.weight = nn.Parameter(normal(channels, channels))
+        self.register_buffer("freqs", normal(channels, 2))
         self.register_buffer("phases", torch.rand(channels))
         self.register_buffer(
             "transform", torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -125,9 +125,7 @@ class Layer(nn.Module):
         super().__init__()
         self.layer, self.rgb, self.clamp = layer, rgb, clamp
         self.affine = Linear(w_dim, layer.inputs, bias=1.0)
-        self.weight = nn.Parameter(
-            torch.randn(layer.outputs, layer.inputs, layer.kernel, layer.kernel)
-        )
+        self.weight = nn.Parameter(normal(layer.outputs, layer.inputs, layer.kernel, layer.kernel))
         self.bias = nn.Parameter(torch.zeros(layer.outputs))
         # Running mean square of the input, from training, by which it is normalised.
         self.register_buffer("magnitude", torch.ones([]))
