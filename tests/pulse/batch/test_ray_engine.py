@@ -58,6 +58,7 @@ def manifest(output: Path) -> list[Entry]:
 
 
 @LINUX
+@pytest.mark.slow
 def test_two_workers_one_of_them_killed(folder: Path) -> None:
     """It makes what one process makes, and takes over from it and back."""
     steps = ["--steps", "40", "--tolerance", "1e-9"]

@@ -67,6 +67,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_comes_to_the_same(folder: Path) -> None:
     arguments = (
         "in", "--generator", "tiny.safetensors", "--methods", "nearest,default",

@@ -93,6 +93,7 @@ def test_it_is_kept(tiny: Generator, prior: LatentPrior, bare_home: Path) -> Non
     torch.testing.assert_close(again.pictures, made.pictures, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_both_save_steps_on_faces() -> None:
     """On faces that the generator draws itself, though not from the latents it would start at."""
     upscaler = Upscaler.load()
