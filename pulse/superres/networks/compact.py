@@ -8,10 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pulse.superres.networks.parts import ConfigError, conv, dtype_of, he_, zero_
-
-PRELU = 0.25
-"""Slope below zero that torch's PReLU begins with."""
+from pulse.superres.networks.parts import ConfigError, conv, dtype_of, near_identity_, zero_
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,12 @@ class Compact(nn.Module):
         super().__init__()
         self.config, self.scale = config, config.scale
         channels = config.channels
-        layers: list[nn.Module] = [conv(3, channels), nn.PReLU(channels)]
+        # It begins linear, and with nothing added: with torch's own weights nothing passes eighteen
+        # layers, and a result that begins as noise is unlearned together with all features.
+        layers: list[nn.Module] = [conv(3, channels), nn.PReLU(channels, 1.0)]
         for _ in range(config.convs):
-            layers += [conv(channels, channels), nn.PReLU(channels)]
+            layers += [near_identity_(conv(channels, channels)), nn.PReLU(channels, 1.0)]
         self.body = nn.Sequential(*layers)
-        # torch draws weights so small that nothing passes eighteen layers, there or back; and a
-        # result that begins as noise is unlearned before anything is learned, with all features.
-        he_(self.body, PRELU)
         self.last = zero_(conv(channels, 3 * config.shuffle**2))
         resampled = config.shuffle != config.scale
         self.reach = config.convs + 2 + resampled

@@ -43,29 +43,32 @@ def conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
 
 
-def he_(module: nn.Module, slope: float = 0.0) -> None:
-    """He et al. 2015, equation 15: what passes keeps its size through any number of layers.
-
-    Args:
-        slope: of the (learned) leaky ReLU after each convolution, below zero.
-    """
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d) and not part.weight.is_meta:
-            nn.init.kaiming_normal_(part.weight, slope)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-
-
 def shrink_(module: nn.Module, factor: float = 0.1) -> None:
     """He's initialisation at a tenth: residual blocks without batch norm begin near the identity.
 
     Wang et al. 2018 (ESRGAN), section 3.1: "smaller initialization".
     """
-    he_(module)
     for part in module.modules():
-        if isinstance(part, nn.Conv2d):
+        if isinstance(part, nn.Conv2d) and not part.weight.is_meta:
+            nn.init.kaiming_normal_(part.weight)
             with torch.no_grad():
                 part.weight.mul_(factor)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def near_identity_(layer: nn.Conv2d) -> nn.Conv2d:
+    """Make a convolution begin as the identity and a tenth of He's initialisation.
+
+    So a stack without residual connections begins as one with them. Where its activations begin
+    linear, too, gradients stay as alike from pixel to pixel as in a shallow network (Balduzzi et
+    al. 2017, "The shattered gradients problem", section 4).
+    """
+    if not layer.weight.is_meta:
+        shrink_(layer)
+        with torch.no_grad():
+            layer.weight.add_(nn.init.dirac_(torch.empty_like(layer.weight)))
+    return layer
 
 
 def zero_(layer: nn.Conv2d) -> nn.Conv2d:
