@@ -3,7 +3,8 @@
     python benchmarks/superres.py [--networks srresnet compact] [--side 64] [--threads 1]
 
 `ratio` is how many times as long the plain loop takes: the same network in float32, channels first,
-every dense block's maps joined anew by `torch.cat`. `ncnn` is the same for that engine (package
+every dense block's maps joined anew by `torch.cat`, a last
+convolution of 9x9 taken at once. `ncnn` is the same for that engine (package
 `ncnn`, on the CPU, as it is set by default) with the files of Real-ESRGAN. All run in turn in one
 process on a picture of `--side` pixels; of each the fastest of `--rounds` counts, since what
 disturbs a run only makes it slower. `fps` is frames of 480x270 to 1920x1080 a second; where one
@@ -18,10 +19,11 @@ import importlib
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pulse.superres import weights
 from pulse.superres.networks import (
@@ -32,6 +34,7 @@ from pulse.superres.networks import (
     TransformNetConfig,
     UNetConfig,
 )  # fmt: skip
+from pulse.superres.networks.parts import ToColours
 from pulse.superres.networks.rrdb import DenseBlock
 from pulse.superres.tiles import upscale_tensor
 from pulse.superres.weights import AnyNetwork, Config
@@ -59,6 +62,8 @@ def plain(network: AnyNetwork) -> AnyNetwork:
     for module in other.modules():
         if isinstance(module, DenseBlock):
             module._fast = module._joined
+        elif isinstance(module, ToColours):
+            module.forward = partial(nn.Conv2d.forward, module)
     return other
 
 

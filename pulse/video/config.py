@@ -61,7 +61,7 @@ class FaceConfig:
     seed: int = UpscaleConfig.seed
     candidates: int = UpscaleConfig.candidates
     search: SearchConfig = field(default_factory=SearchConfig)
-    hold: float = 10.0
+    hold: float = 1.0
     label: bool = True
 
 

@@ -29,6 +29,7 @@ KEPT_OPEN = 2
 WORDS = {
     "frvsr-x4": "for films, steady",
     "srresnet-x4": "true, but soft",
+    "compact-x4": "true, soft, quick",
     "realesrgan-x4plus": "sharp, but slow",
     "realesrgan-x4plus-anime": "for drawings",
     "realesr-animevideov3-x2": "cartoons, quick",

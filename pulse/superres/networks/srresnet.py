@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pulse.superres.networks.parts import (
     ConfigError,
+    ToColours,
     bilinear,
     conv,
     dtype_of,
@@ -84,7 +85,7 @@ class SRResNet(nn.Module):
             shrink_(self.blocks)
             shrink_(self.body_last)
         self.ups = nn.Sequential(*(_upsampling(config, step) for step in steps_of(self.scale)))
-        self.last = conv(channels, 3, kernel)
+        self.last = ToColours(channels, kernel)
         # The upsampling's convolutions reach less far than they would before it.
         self.reach = 2 * (kernel // 2) + 2 * config.blocks + 1 + len(self.ups) + 1
         self.floats = 3 * channels * self.scale**2

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pulse.superres.networks.parts import conv, dtype_of, steps_of
+from pulse.superres.networks.parts import ToColours, conv, dtype_of, steps_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TransformNet(nn.Module):
                 for step in steps
             )
         )
-        self.last = conv(channels, 3, 9)
+        self.last = ToColours(channels, 9)
         self.reach = 4 + 2 * config.blocks + len(steps) + 4
         self.floats = 3 * channels * self.scale**2
 

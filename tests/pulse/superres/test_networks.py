@@ -21,7 +21,7 @@ from pulse.superres.networks import (
     UNet,
     UNetConfig,
 )
-from pulse.superres.networks.parts import bicubic, conv, icnr_
+from pulse.superres.networks.parts import ToColours, bicubic, conv, icnr_
 from pulse.superres.networks.srresnet import ARTICLE, PAPER
 from pulse.superres.weights import AnyNetwork, Config, build, lowered
 from tests.networks import shaken
@@ -113,6 +113,15 @@ def test_icnr_begins_as_nearest_neighbour_upscaling(factor: int) -> None:
     made = F.pixel_shuffle(layer(torch.randn(1, 5, 6, 6)), factor)
     assert torch.equal(made, F.interpolate(made[..., ::factor, ::factor], scale_factor=factor))
     assert made.std() > 0.1
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 9])
+def test_the_last_convolution_is_one(kernel: int) -> None:
+    layer, x = ToColours(6, kernel), torch.randn(2, 6, 12, 7)
+    expected = F.conv2d(x, layer.weight, layer.bias, padding=kernel // 2)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+    wide = x.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(layer(wide), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_deep_compact_network_can_learn() -> None:
