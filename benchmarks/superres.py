@@ -3,12 +3,12 @@
     python benchmarks/superres.py [--networks srresnet compact] [--side 64] [--threads 1]
 
 `ratio` is how many times as long the plain loop takes: the same network in float32, channels first,
-every dense block's maps joined anew by `torch.cat`, a last
-convolution of 9x9 taken at once. `ncnn` is the same for that engine (package
-`ncnn`, on the CPU, as it is set by default) with the files of Real-ESRGAN. All run in turn in one
-process on a picture of `--side` pixels; of each the fastest of `--rounds` counts, since what
-disturbs a run only makes it slower. `fps` is frames of 480x270 to 1920x1080 a second; where one
-would take longer than `--longest` seconds, it is worked out from the smaller picture and marked ~.
+every dense block's maps joined anew by `torch.cat`, a last convolution of 9x9 taken at once. `ncnn`
+is the same for that engine (package `ncnn`, on the CPU, as it is set by default) with the files of
+Real-ESRGAN. All run in turn in one process on a picture of `--side` pixels; of each the fastest of
+`--rounds` counts, since what disturbs a run only makes it slower. `fps` is frames of 480x270 to
+1920x1080 a second; where one would take longer than `--longest` seconds, it is worked out from the
+smaller picture and marked ~.
 """
 
 from __future__ import annotations

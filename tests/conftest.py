@@ -23,11 +23,6 @@ torch.set_num_threads(1)
 SHARED = Path(__file__).parents[2] / "shared"
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: some tests wait, for a browser or what has to end."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(autouse=True)
 def _same_start() -> None:
     torch.manual_seed(0)
