@@ -19,14 +19,14 @@ Smaller maps cost little, and what is rounded there goes through all that follow
 """
 
 
-def normal(*shape: int, std: float = 1.0) -> Tensor:
+def normal(*shape: int) -> Tensor:
     """Normally distributed numbers for a new network.
 
     One whose weights come from a file is laid out on the device "meta". Nothing is drawn there: to
     do so torch would import sympy first, which takes longer than all the rest.
     """
     made = torch.empty(shape)
-    return made if made.is_meta else made.normal_(std=std)
+    return made if made.is_meta else made.normal_()
 
 
 class Linear(nn.Module):
@@ -34,7 +34,7 @@ class Linear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, lr: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(normal(outputs, inputs, std=1 / lr))
+        self.weight = nn.Parameter(torch.normal(0.0, 1 / lr, size=(outputs, inputs)))
         self.bias = nn.Parameter(torch.full([outputs], bias / lr))
         self.gain = lr / math.sqrt(inputs)
         self.lr = lr

@@ -262,7 +262,8 @@ class FaceView:
                         yield self._progress(update)
                 if stop.is_set():
                     break
-            if visit is None or visit.stop is stop:
+            known = before if visit is None else visit  # It may end before its first update.
+            if known is None or known.stop is stop:
                 nothing = {parts.status: html.status("Stopped before anything was found.")}
                 yield {**(nothing if past is None else {}), **self._idle()}
         except Exception as error:
