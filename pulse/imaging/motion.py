@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,19 +19,22 @@ _STEP = 1.0
 
 
 def warp(
-    image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]
+    image: Float[Tensor, "b c h w"],
+    flow: Float[Tensor, "b 2 h w"],
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> Float[Tensor, "b c h w"]:
-    """The picture at p + flow(p) for each place p, bilinear; beyond its edge as at the edge.
+    """The picture at p + flow(p) for each place p; beyond its edge as at the edge.
 
     Args:
         flow: x then y, in pixels of the picture.
+        mode: what is between pixels; "bicubic" blurs less, and overshoots.
     """
     height, width = image.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
     # From the middles of pixels to what grid_sample calls -1 to 1, the outer edges.
     places = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
-    return F.grid_sample(image, places, padding_mode="border", align_corners=False)
+    return F.grid_sample(image, places, mode, padding_mode="border", align_corners=False)
 
 
 @torch.no_grad()

@@ -34,6 +34,7 @@ from pulse.video.config import Cut, FaceConfig
 from pulse.video.film import Reading, frames_in
 from pulse.video.footage import Footage
 from pulse.video.methods import Frames, Method, kept
+from pulse.video.steady import steadied
 from stylegan.files import whole
 
 LABEL = "imaginary face"
@@ -100,6 +101,13 @@ def read_tracks(path: Path) -> tuple[Track, ...]:
     )
 
 
+class Carried(NamedTuple):
+    """What a frame leaves of a face to the next: where a search begins, and what was drawn."""
+
+    start: Start
+    image: Float[Tensor, "3 r r"]
+
+
 class Faces:
     """The faces of a film, and what draws others in their places.
 
@@ -107,7 +115,8 @@ class Faces:
     goes on. In every other frame the search begins at the latents and noise of the frame before
     and is held to them, so that only that changes which the small face asks for. Where it does not
     find a match like that, it goes on without being held, and where it still finds none, it begins
-    anew: another person who matches takes the place of one who does not.
+    anew: another person who matches takes the place of one who does not. The fine detail of a
+    match, which no search asks for, is that of the frame before (see `steadied`).
     """
 
     def __init__(
@@ -156,7 +165,7 @@ class Faces:
         number: int,
         small: Float[Tensor, "3 h w"],
         large: Float[Tensor, "3 p q"],
-        carried: dict[int, Start],
+        carried: dict[int, Carried],
         entries: list[dict[str, Any]],
     ) -> Float[Tensor, "3 p q"]:
         """The frame with all faces that show in it drawn.
@@ -164,7 +173,7 @@ class Faces:
         Args:
             number: of the frame, the film's first being 0.
             small, large: it, and what the background makes of it.
-            carried: by face where its search begins, which is renewed.
+            carried: by face what the frame before has left, which is renewed.
             entries: what is told of each face, to which is added.
         """
         image: Image.Image | None = None
@@ -176,10 +185,16 @@ class Faces:
             began = time.monotonic()
             largest, scale = self._largest[index], large.shape[-1] / small.shape[-1]
             low = cut_out(image, face, self._sizes[index], index=index, largest=largest)
-            state, anew = self._searched(number, low, carried.get(index))
-            carried[index] = Start.after(state, (self.config.seed,))
-            under, new = to_image(large), to_image(state.images[0].cpu())
-            pasted = paste_back(under, _enlarged(face, scale), new, largest=scale * largest)
+            last = carried.get(index)
+            state, anew = self._searched(number, low, None if last is None else last.start)
+            new = state.images[0].cpu()
+            if last is not None and not anew and state.status[0] is Status.FOUND:
+                new = steadied(new, last.image, low.degrade, low.low.shape[-1])
+            carried[index] = Carried(Start.after(state, (self.config.seed,)), new)
+            under = to_image(large)
+            pasted = paste_back(
+                under, _enlarged(face, scale), to_image(new), largest=scale * largest
+            )
             # As a difference, so that what has more than 8 bits keeps them elsewhere.
             large = large + (to_tensor(pasted) - to_tensor(under))
             about = {"frame": number + 1, "face": index, "anew": anew}  # The film's first is 1.
@@ -213,7 +228,7 @@ class Faces:
         (state,) = deque(self.upscaler.search(low, config, self._batch), maxlen=1)
         return _only(state, int(state.best.argmin()))
 
-    def _carried(self, begin: int) -> dict[int, Start]:
+    def _carried(self, begin: int) -> dict[int, Carried]:
         """What the frame before has left, by face."""
         path = None if self.folder is None else _left(self.folder, begin)
         if not begin or path is None or not path.is_file():
@@ -223,20 +238,22 @@ class Faces:
         for index in {int(name.split(".")[0]) for name in tensors}:
             count = sum(name.startswith(f"{index}.noise") for name in tensors)
             noise = tuple(tensors[f"{index}.noise{i}"] for i in range(count))
-            carried[index] = Start((self.config.seed,), tensors[f"{index}.ws"], noise)
+            start = Start((self.config.seed,), tensors[f"{index}.ws"], noise)
+            carried[index] = Carried(start, tensors[f"{index}.image"])
         return carried
 
     def _leave(
-        self, end: int, carried: dict[int, Start], entries: Sequence[dict[str, Any]]
+        self, end: int, carried: dict[int, Carried], entries: Sequence[dict[str, Any]]
     ) -> None:
         """Write for the next part what this one carries, and what it tells of its frames."""
         if self.folder is None:
             return
         tensors = {}
-        for index, start in carried.items():
+        for index, (start, image) in carried.items():
             if start.ws is None or self.tracks[index].until[-1] < end:
                 continue
             tensors[f"{index}.ws"] = start.ws.cpu().contiguous()
+            tensors[f"{index}.image"] = image.contiguous()
             for i, noise in enumerate(start.noise or ()):
                 tensors[f"{index}.noise{i}"] = noise.cpu().contiguous()
         with whole(_left(self.folder, end)) as file:
