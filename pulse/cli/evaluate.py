@@ -19,6 +19,7 @@ from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.progress import Display, display
 from pulse.evaluation import figures, report
 from pulse.evaluation.faces import Choice, Face, read_faces, sampled_faces
+from pulse.evaluation.films import BD_SCALE, Degradation
 from pulse.evaluation.judge import Judge
 from pulse.evaluation.methods import Enlarged, Method, Network, Search, face_networks
 from pulse.evaluation.opinions import lines_of, opinions
@@ -29,7 +30,7 @@ from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
 from pulse.superres.finish import AUTO, chosen
-from pulse.superres.weights import REALESRGAN, identity
+from pulse.superres.weights import identity
 from pulse.upscale import Upscaler
 from stylegan import EMBEDDED
 
@@ -62,8 +63,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="nearest, bicubic, default, paper, default-512, and networks by name or file. "
-            "[default: all that are here]",
+            help="nearest, bicubic, paper, default, default-512, and networks by name or file. "
+            "[default: these, networks of faces and Real-ESRGAN's if it is installed]",
             show_default=False,
         ),
     ] = None,
@@ -103,6 +104,14 @@ def evaluate(
     video: Annotated[
         bool, typer.Option("--video", help="DATA is a film, or a folder of its frames.")
     ] = False,
+    degradation: Annotated[
+        Degradation | None,
+        typer.Option(
+            help="How a film is made small; bd: blurred, and the middle of each block kept. "
+            f"[default: bd by a factor of {BD_SCALE}, else bicubic]",
+            show_default=False,
+        ),
+    ] = None,
     rate: Annotated[
         bool,
         typer.Option("--rate", help="Show a page on which people rate what a run has made."),
@@ -124,9 +133,15 @@ def evaluate(
     if video:
         if data is None:
             raise InputError("--video needs a film: give it as DATA.")
-        shown, text = evaluate_film(data, output, names, factor=factor, count=count)
+        if workers > 1:
+            say("--workers is not used with --video: methods follow each other to compare speeds.")
+        shown, text = evaluate_film(
+            data, output, names, factor=factor, count=count, degradation=degradation
+        )
         print(text if as_json else f"{shown}\n{output / 'film.md'}, film.json: the table")
         return
+    if degradation is not None:
+        raise InputError("--degradation is of films; give --video, too.")
     Judge()  # What it needs is missed now, and not after the drawing.
     figures.ready()
     upscaler = load_generator(generator, device, precision)
@@ -217,7 +232,7 @@ def _lr_size(size: int, factor: float | None) -> int:
 def chosen_methods(
     names: list[str] | None, searches: list[Search], store: Store
 ) -> tuple[Method, ...]:
-    """The methods that are named, in that order; all that are here and quick where none is.
+    """The methods that are named, in that order; all that are here for such faces where none is.
 
     Raises:
         InputError: one is not here, or two would be called the same.
@@ -231,9 +246,7 @@ def chosen_methods(
     network = chosen(AUTO) if store.size < FINISHED else None
     if network is not None:
         finished = _finished(searches[-1], network)
-        # Without being asked for only where it does not take minutes on a CPU.
-        if names is not None or network not in REALESRGAN:
-            known[finished.name] = finished
+        known[finished.name] = finished
     if names is None:
         return tuple(known.values())
     methods = [known[name] if name in known else Network.of(name) for name in names]

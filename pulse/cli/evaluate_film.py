@@ -11,9 +11,11 @@ from pulse.cli.outputs import write_file
 from pulse.cli.progress import display
 from pulse.evaluation import report
 from pulse.evaluation.films import (
+    BORDER,
     COLUMNS,
     FRAMES,
     LEGEND,
+    Degradation,
     Film,
     FilmMethod,
     compare_film,
@@ -27,7 +29,13 @@ FACTOR = 4
 
 
 def evaluate_film(
-    film: Path, output: Path, methods: list[str] | None, *, factor: float | None, count: int | None
+    film: Path,
+    output: Path,
+    methods: list[str] | None,
+    *,
+    factor: float | None,
+    count: int | None,
+    degradation: Degradation | None,
 ) -> tuple[str, str]:
     """Compare, and write the tables.
 
@@ -43,7 +51,7 @@ def evaluate_film(
     chosen = film_methods(scale) if methods is None else [_method(name) for name in methods]
     keep_freed_memory()
     try:
-        small = Film.read(film, scale, count or FRAMES)
+        small = Film.read(film, scale, count or FRAMES, degradation)
         rows = []
         with display() as shown:
             shown.bar("films", 0, len(chosen) + 1)
@@ -56,13 +64,19 @@ def evaluate_film(
             "There is too little memory for so many frames: give fewer with --count."
         ) from error
     height, wide = small.hr.shape[-2:]
-    title = f"{film.name}, {len(small.hr)} frames of {wide}x{height} pixels from 1/{scale} of that"
+    title = (
+        f"{film.name}, {len(small.hr)} frames of {wide}x{height} pixels from 1/{scale} of that "
+        f"({small.degradation})"
+    )
     record = {
         "version": __version__,
         "data": film.name,
         "frames": len(small.hr),
         "size": [wide, height],
         "factor": scale,
+        "degradation": small.degradation,
+        "border": BORDER,
+        "counted": len(small.hr[small.counted]),
         "columns": report.headings(COLUMNS),
         "methods": [{"name": row.name, "values": report.plain(row.values)} for row in rows],
         "legend": LEGEND,

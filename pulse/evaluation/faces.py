@@ -34,11 +34,13 @@ class Face:
         name: what its files are called, different from all others'.
         pixels: [3, R, R] bytes, RGB.
         groups: what it is labelled as.
+        made: whether a generator drew it.
     """
 
     name: str
     pixels: UInt8[Tensor, "3 r r"]
     groups: tuple[str, ...] = ()
+    made: bool = False
 
     @property
     def digest(self) -> str:
@@ -103,7 +105,7 @@ def read_faces(
 def sampled_faces(generator: Generator, count: int) -> Iterator[Face]:
     """Faces that the generator draws by itself; a search with it has no easier ones."""
     for number, pixels in enumerate(samples(generator, count, SAMPLES)):
-        yield Face(f"{number:05d}-sample", pixels)
+        yield Face(f"{number:05d}-sample", pixels, made=True)
 
 
 def lowered(pixels: UInt8[Tensor, "3 r r"], lr_size: int) -> Float[Tensor, "3 l l"]:

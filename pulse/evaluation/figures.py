@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,6 +18,9 @@ from pulse.evaluation.table import Column, Row
 from pulse.evaluation.work import Plan
 from pulse.imaging.pictures import InputError, read_picture, to_image
 from pulse.results import COMPOSITE, TOOL, encode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST = 8
 """Faces on a sheet."""
@@ -31,7 +35,7 @@ CHARTS = (
         Column("detector", "score of dlib's detector", "high"),
     ),
 )
-_SIDE, _GAP, _CAPTION = 160, 6, 22
+SIDE, GAP, CAPTION = 160, 6, 22
 
 
 def sheet(plan: Plan) -> bytes:
@@ -40,19 +44,19 @@ def sheet(plan: Plan) -> bytes:
     The input comes first and the original last; of several candidates the first is shown.
     """
     entries, columns = plan.faces[:MOST], [*plan.methods, TRUTH]
-    width = (len(columns) + 1) * (_SIDE + _GAP) + _GAP
-    height = len(entries) * (_SIDE + _GAP) + _CAPTION + _GAP
+    width = (len(columns) + 1) * (SIDE + GAP) + GAP
+    height = len(entries) * (SIDE + GAP) + CAPTION + GAP
     paper = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
 
     def place(row: int, column: int, image: Image.Image, how: Image.Resampling) -> None:
-        corner = (_GAP + column * (_SIDE + _GAP), _CAPTION + row * (_SIDE + _GAP))
-        paper.paste(image.resize((_SIDE, _SIDE), how), corner)
+        corner = (GAP + column * (SIDE + GAP), CAPTION + row * (SIDE + GAP))
+        paper.paste(image.resize((SIDE, SIDE), how), corner)
 
     store = plan.store
     names = [m if isinstance(m, str) else m.name for m in columns]
     for column, name in enumerate((f"input, {store.lr_size}x{store.lr_size}", *names)):
-        draw.text((_GAP + column * (_SIDE + _GAP), 4), name[:26], "black", font)
+        draw.text((GAP + column * (SIDE + GAP), 4), name[:26], "black", font)
     for row, entry in enumerate(entries):
         low = lowered(store.pictures(TRUTH, entry)[0], store.lr_size)
         place(row, 0, to_image(low), Image.Resampling.NEAREST)
@@ -73,7 +77,14 @@ def ready() -> None:
 
 
 def plot(rows: Sequence[Row]) -> bytes:
-    """A PNG of two charts of realism against fidelity; what is better lies up and to the right.
+    """`charts` as a PNG."""
+    buffer = io.BytesIO()
+    charts(rows).savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def charts(rows: Sequence[Row]) -> Figure:
+    """Two charts of realism against fidelity; what is better lies up and to the right.
 
     PSNR-Y against the kernel distance, which knows textures but not where eyes belong, and the
     distance of dlib's descriptors against the score of its detector, which knows faces alone. Blau
@@ -84,8 +95,7 @@ def plot(rows: Sequence[Row]) -> bytes:
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    charts = figure.subplots(1, 2)
-    for chart, (across, up) in zip(charts, CHARTS, strict=True):
+    for chart, (across, up) in zip(figure.subplots(1, 2), CHARTS, strict=True):
         for number, row in enumerate(rows):
             x, y = row.values.get(across.key), row.values.get(up.key)
             if x is None or y is None or not math.isfinite(x.mean):
@@ -102,9 +112,7 @@ def plot(rows: Sequence[Row]) -> bytes:
             chart.invert_xaxis()
         if up.better == "low":
             chart.invert_yaxis()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return figure
 
 
 def _error_bar(value: Value) -> list[list[float]] | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,33 +20,51 @@ from torch import Tensor
 
 from pulse import __version__, superres
 from pulse.evaluation.methods import TRUTH, Enlarged, Network
-from pulse.evaluation.statistics import Value, mean_of
+from pulse.evaluation.statistics import FEWEST, Value, mean_of
 from pulse.evaluation.store import write
 from pulse.evaluation.table import Column, Row
-from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.degrade import BD, DegradeConfig
 from pulse.imaging.encoding import needs_pyav
 from pulse.imaging.metrics import luma, psnr_y, ssim_y
 from pulse.imaging.motion import flow_difference, optical_flow, warping_error
 from pulse.imaging.pictures import InputError, as_saved, read_picture, setting, to_tensor
+from pulse.superres.networks.parts import bicubic
 from pulse.superres.weights import REALESRGAN
 
 FilmMethod: TypeAlias = Enlarged | Network
-Frames: TypeAlias = Iterator[Float[Tensor, "3 h w"]]
+Frames: TypeAlias = Iterator[Float[Tensor, "*b 3 h w"]]
+Way: TypeAlias = Callable[[Frames], Frames]
+"""Small frames, [1, 3, h, w], to large ones, which may go beyond [0, 1]."""
+Degradation: TypeAlias = Literal["bd", "bicubic"]
+"""How frames are made small: see `pulse.imaging.degrade.BD`, or as photos are."""
+BD_SCALE = 4
+"""The factor by which articles make films small as "BD"."""
+BORDER, CUT = 8, 2
+"""Pixels at each edge and frames at either end that do not count, as in TecoGAN's evaluation."""
 FRAMES = 24
-"""That are compared, unless another number is asked for."""
+"""That are taken, unless another number is asked for."""
+SHORTEST = FEWEST + 2 * CUT
+SIZE = (270, 480)
+"""Height and width of the small frames by which speeds are told."""
+ROUNDS, LONGEST = 8, 10.0
+"""Frames, and seconds after which no further one begins, for a speed."""
 COLUMNS = (
     Column("psnr", "PSNR-Y", "high"),
     Column("ssim", "SSIM", "high", 1, 3),
     Column("tof", "tOF", "low", 1, 3),
-    Column("warping", "warping e-3", "low", 1e3),
+    Column("warping", "warping", "low", 1, 3),
+    Column("flicker", "flicker", "low", 1, 3),
     Column("speed", "frames/s", "high"),
 )
 LEGEND = (
-    "PSNR-Y, SSIM: of each frame against the original, but for a border as wide as the factor. "
-    "tOF: how far the film's optical flow is from the original's, in pixels. warping: mean "
-    "difference, on [0, 1], between each frame, moved along the original's flow, and the next; the "
-    "original has some, too, and what is blurred has less. Intervals are over frames, as if those "
-    "were independent."
+    "bd: a Gaussian blur of 0.375 small pixels (1.5 large ones at four times the size), of which "
+    f"the middle of each block is kept. {BORDER} pixels at each edge and {CUT} frames at either "
+    "end do not count. PSNR-Y, SSIM: of each frame against the original. tOF: how far the film's "
+    "optical flow is from the original's, in pixels. warping: mean difference of luma, in levels "
+    "of 255, between each frame, moved along the original's flow, and the next; the original has "
+    "some, too, and what is blurred has less; flicker: the same of the difference from the "
+    f"original. frames/s: of {SIZE[1]}x{SIZE[0]} small pixels. Intervals are over frames, as if "
+    "those were independent."
 )
 
 
@@ -56,32 +74,50 @@ class Film:
 
     Attributes:
         hr: [t, 3, h*s, w*s] in [0, 1].
-        lr: [t, 3, h, w], downscaled bicubically and rounded to 8 bits.
+        lr: [t, 3, h, w], in 8 bits.
         scale: s.
+        degradation: that made the one from the other.
     """
 
     hr: Float[Tensor, "t 3 h*s w*s"]
     lr: Float[Tensor, "t 3 h w"]
     scale: int
+    degradation: Degradation
 
     @classmethod
-    def read(cls, path: Path, scale: int, count: int = FRAMES) -> Film:
+    def read(
+        cls, path: Path, scale: int, count: int = FRAMES, degradation: Degradation | None = None
+    ) -> Film:
         """The first frames of a film, or of a folder of pictures by their names.
 
+        Args:
+            degradation: None is what articles have: BD at four times the size, else bicubic.
+
         Raises:
-            InputError: there are fewer than two, they differ in size, or are too small.
+            InputError: there are too few, they differ in size, or are too small.
         """
         taken = list(islice(_pictures(path), count))
-        if len(taken) < 2 or len({frame.shape for frame in taken}) > 1:
-            raise InputError(f"{path} does not have two frames or more of one size.")
+        if len(taken) < SHORTEST:
+            raise InputError(
+                f"{path} gives {len(taken)} frames, but {SHORTEST} are needed, since {CUT} at "
+                f"either end do not count; give a longer film, or a larger {setting('count')}."
+            )
+        if len({frame.shape for frame in taken}) > 1:
+            raise InputError(f"The frames of {path} differ in size; give those of one film.")
         height, width = (side // scale for side in taken[0].shape[-2:])
         if min(height, width) < 16:
             raise InputError(
                 f"{path} is too small to be downscaled {scale} times; give {setting('factor')}."
             )
         hr = torch.stack(taken)[..., : height * scale, : width * scale]
-        down = DegradeConfig().oblong(height, width, scale)
-        return cls(hr, as_saved(down(hr)), scale)
+        degradation = degradation or ("bd" if scale == BD_SCALE else "bicubic")
+        config = DegradeConfig.parse(BD) if degradation == "bd" else DegradeConfig()
+        return cls(hr, as_saved(config.oblong(height, width, scale)(hr)), scale, degradation)
+
+    @property
+    def counted(self) -> slice:
+        """The frames that are compared."""
+        return slice(CUT, len(self.hr) - CUT)
 
     @property
     def digest(self) -> str:
@@ -107,18 +143,20 @@ def compare_film(
     Raises:
         InputError: a network does not enlarge by the film's factor.
     """
-    flows = _between(luma(film.hr).float() / 255, optical_flow)
+    flows = _flows(_grey(film.hr[film.counted]))
     for number, method in enumerate((None, *methods), 1):
-        parts = (__version__, repr(method), film.digest, film.scale)
+        parts = (__version__, repr(method), film.digest, film.scale, film.degradation)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()
         name = TRUTH if method is None else method.name
         file = folder / "films" / f"{Path(name).name}.json"
         values = _kept(file, key)
         if values is None:
-            start = time.monotonic()
-            sr = film.hr if method is None else torch.stack(list(_enlarge(film, method)))
-            speed = None if method is None else len(sr) / (time.monotonic() - start)
-            values = _measured(film, sr, flows, speed)
+            if method is None:
+                values = _measured(film, film.hr, flows)
+            else:
+                way = _opened(method, film.scale)
+                sr = torch.cat([as_saved(frame) for frame in way(iter(film.lr[:, None]))])
+                values = {**_measured(film, sr, flows), "speed": Value(_speed(way))}
             record = {"key": key, "values": {name: asdict(v) for name, v in values.items()}}
             write(file, json.dumps(record).encode())
         yield Row(name, 1, values), number, len(methods) + 1
@@ -137,43 +175,62 @@ def _pictures(path: Path) -> Frames:
         yield pixels.permute(2, 0, 1)
 
 
-def _enlarge(film: Film, method: FilmMethod) -> Frames:
-    """Frames in [0, 1], in 8 bits, as a film would hold them."""
+def _opened(method: FilmMethod, scale: int) -> Way:
+    """
+    Raises:
+        InputError: there is no such network, or it does not enlarge by that factor.
+    """
     if isinstance(method, Enlarged):
-        for lr in film.lr:
-            yield as_saved(F.interpolate(lr[None], scale_factor=film.scale, mode=method.name)[0])
-        return
+        how = bicubic if method.name == "bicubic" else _nearest
+        return lambda frames: (how(frame, scale) for frame in frames)
     network = superres.load(method.name)
-    if network.scale != film.scale:
+    if network.scale != scale:
         raise InputError(
             f"The network {method.name} enlarges {network.scale} times: give {setting('factor')} "
             f"{network.scale}, or other {setting('methods')}."
         )
-    for sr in superres.upscale_film(network, (lr[None] for lr in film.lr)):
-        yield as_saved(sr[0])
+    return partial(superres.upscale_film, network)
 
 
-def _between(
-    grey: Float[Tensor, "t 1 h w"], of: Callable[[Tensor, Tensor], Tensor]
-) -> Float[Tensor, "t-1 2 h w"]:
-    """Of each frame and the next, one pair at a time for the sake of memory."""
-    return torch.cat([of(grey[i : i + 1], grey[i + 1 : i + 2]) for i in range(len(grey) - 1)])
+def _nearest(x: Float[Tensor, "1 3 h w"], scale: int) -> Float[Tensor, "1 3 h*s w*s"]:
+    return F.interpolate(x, scale_factor=float(scale), mode="nearest")
+
+
+def _speed(way: Way) -> float:
+    """Frames a second of a film that pans, the first of which does not count."""
+    height, width = SIZE
+    wide = torch.rand(1, 3, height, width + ROUNDS, generator=torch.Generator().manual_seed(0))
+    results = way(wide[..., i : i + width] for i in range(ROUNDS + 1))
+    next(results)
+    start, count, seconds = time.perf_counter(), 0, 0.0
+    while count < ROUNDS and seconds <= LONGEST:
+        next(results)
+        count, seconds = count + 1, time.perf_counter() - start
+    return count / seconds
+
+
+def _grey(film: Float[Tensor, "t 3 h w"]) -> Float[Tensor, "t 1 h w"]:
+    return luma(film).float() / 255
+
+
+def _flows(grey: Float[Tensor, "t 1 h w"]) -> Float[Tensor, "t-1 2 h w"]:
+    """From each frame to the next, one pair at a time for the sake of memory."""
+    return torch.cat([optical_flow(a[None], b[None]) for a, b in pairwise(grey)])
 
 
 def _measured(
-    film: Film,
-    sr: Float[Tensor, "t 3 p q"],
-    flows: Float[Tensor, "t-1 2 p q"],
-    speed: float | None,
+    film: Film, sr: Float[Tensor, "t 3 p q"], flows: Float[Tensor, "n 2 p q"]
 ) -> dict[str, Value]:
-    grey, border = luma(sr).float() / 255, film.scale
+    hr, sr = film.hr[film.counted], sr[film.counted]
+    grey = _grey(sr)
+    added = grey - _grey(hr)
     pairs = [(slice(i, i + 2), flows[i : i + 1]) for i in range(len(flows))]
     lists = {
-        "psnr": [float(psnr_y(a, b, border)) for a, b in zip(sr, film.hr, strict=True)],
-        "ssim": [float(ssim_y(a, b, border)) for a, b in zip(sr, film.hr, strict=True)],
-        "tof": [flow_difference(grey[pair], flow, border) for pair, flow in pairs],
-        "warping": [warping_error(sr[pair], flow, border) for pair, flow in pairs],
-        "speed": [math.nan if speed is None else speed],
+        "psnr": [float(psnr_y(a, b, BORDER)) for a, b in zip(sr, hr, strict=True)],
+        "ssim": [float(ssim_y(a, b, BORDER)) for a, b in zip(sr, hr, strict=True)],
+        "tof": [flow_difference(grey[pair], flow, BORDER) for pair, flow in pairs],
+        "warping": [255 * warping_error(grey[pair], flow, BORDER) for pair, flow in pairs],
+        "flicker": [255 * warping_error(added[pair], flow, BORDER) for pair, flow in pairs],
     }
     means = {name: mean_of(values) for name, values in lists.items()}
     return {name: value for name, value in means.items() if value is not None}

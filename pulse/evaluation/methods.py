@@ -14,8 +14,8 @@ from torch import Tensor
 from pulse import superres
 from pulse.devices import Precision
 from pulse.faces.prepare import LRFace
-from pulse.imaging.pictures import to_image, to_tensor
 from pulse.superres import PictureConfig, weights
+from pulse.superres.pictures import LARGEST_SCALE, upscale_colours
 from pulse.superres.weights import REALESRGAN
 from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan.memory import keep_freed_memory
@@ -24,6 +24,8 @@ Draw: TypeAlias = Callable[[Float[Tensor, "3 l l"]], Float[Tensor, "n 3 r r"]]
 """A small picture in [0, 1] to pictures of one size in [0, 1], one for each candidate."""
 TRUTH = "truth"
 """What the original is called, which stands in the table beside the methods."""
+STAND_INS = ("srresnet-x4", "srgan-x4")
+"""Networks of photos, in pixels and as a GAN, where none of faces enlarges by a factor."""
 
 
 class Method(Protocol):
@@ -80,10 +82,13 @@ class Network:
 
     def open(self, lr_size: int, size: int) -> Draw:
         network = superres.load(self.name)
-        config = PictureConfig(size / lr_size)
+        configs = [PictureConfig(scale) for scale in _scales(size / lr_size)]
 
         def draw(low: Float[Tensor, "3 l l"]) -> Float[Tensor, "1 3 r r"]:
-            return to_tensor(superres.upscale(network, to_image(low), config))[None]
+            sr = low[None]
+            for config in configs:
+                sr = upscale_colours(network, sr, config)
+            return sr
 
         return draw
 
@@ -117,7 +122,21 @@ class Search:
 
 
 def face_networks(factor: float) -> list[str]:
-    """Shipped networks of faces that enlarge by that factor, and Real-ESRGAN's if it is here."""
+    """What enlarges faces by that factor: shipped networks, and Real-ESRGAN's if it is here.
+
+    Those of faces do so in one pass, which they were trained for. Where there is none of that
+    factor, two of photos stand in, in several passes.
+    """
     here = superres.names()
     faces = [name for name in here if "-faces-" in name and superres.load(name).scale == factor]
-    return faces + [name for name in REALESRGAN[:1] if name in here]
+    others = REALESRGAN[:1] if faces else (*STAND_INS, *REALESRGAN[:1])
+    return faces + [name for name in others if name in here]
+
+
+def _scales(factor: float) -> list[float]:
+    """Factors that a picture may be enlarged by at once and that together make a larger one."""
+    found = []
+    while factor > LARGEST_SCALE:
+        found.append(float(LARGEST_SCALE))
+        factor /= LARGEST_SCALE
+    return [*found, factor]

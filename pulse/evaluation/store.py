@@ -17,9 +17,16 @@ from torch import Tensor
 from pulse import __version__
 from pulse.evaluation.faces import Face
 from pulse.evaluation.judge import Figures, Judged
-from pulse.evaluation.methods import TRUTH, Method
-from pulse.imaging.pictures import InputError, read_picture, to_image, to_tensor, write_bytes
-from pulse.results import COMPOSITE, TOOL, encode
+from pulse.evaluation.methods import TRUTH, Enlarged, Method, Search
+from pulse.imaging.pictures import (
+    InputError,
+    read_picture,
+    to_image,
+    to_png,
+    to_tensor,
+    write_bytes,
+)
+from pulse.results import COMPOSITE, SOURCE_TYPE, TOOL, encode
 
 FOLDER = "pictures"
 MADE = (
@@ -78,7 +85,8 @@ class Store:
         """Keep an original. It is as if a method had drawn it."""
         entry = Entry(face.name, face.digest, face.groups)
         if self.drawn(TRUTH, entry) is None:
-            self.put_drawn(TRUTH, entry, face.pixels[None].float() / 255, Drawn(1))
+            pictures, source = face.pixels[None].float() / 255, SOURCE_TYPE if face.made else None
+            self._put(TRUTH, entry, pictures, Drawn(1), source)
         return entry
 
     def drawn(self, method: Method | str, entry: Entry) -> Drawn | None:
@@ -92,15 +100,26 @@ class Store:
 
     def put_drawn(
         self,
-        method: Method | str,
+        method: Method,
         entry: Entry,
         pictures: Float[Tensor, "n 3 p p"],
         drawn: Drawn,
     ) -> None:
-        name = _name(method)
-        facts = {"Software": TOOL, "Description": MADE, "Method": name}
+        self._put(method, entry, pictures, drawn, source_of(method))
+
+    def _put(
+        self,
+        method: Method | str,
+        entry: Entry,
+        pictures: Float[Tensor, "n 3 p p"],
+        drawn: Drawn,
+        source: str | None,
+    ) -> None:
+        """Write the pictures, marked as of that IPTC source type, and their record."""
+        facts = {"Software": TOOL, "Description": MADE, "Method": _name(method)}
         for index, picture in enumerate(pictures):
-            data = encode(to_image(picture), "png", facts, COMPOSITE)
+            image = to_image(picture)
+            data = to_png(image) if source is None else encode(image, "png", facts, source)
             write(self.file(method, entry, index), data)
         record = {"key": self._key(method, entry), **asdict(drawn)}
         write(self._place(method, entry, "drawn.json"), json.dumps(record).encode())
@@ -150,6 +169,17 @@ class Store:
         except (OSError, ValueError):
             return None
         return record if isinstance(record, dict) and record.get("key") == key else None
+
+
+def source_of(method: Method) -> str | None:
+    """IPTC's source type of what a method makes; None where nothing in it is made up."""
+    match method:
+        case Search():
+            return SOURCE_TYPE
+        case Enlarged():
+            return None
+        case _:  # What is not known is better marked too often than not at all.
+            return COMPOSITE
 
 
 def _name(method: Method | str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import signal
 import time
 from collections import deque
@@ -11,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import torch
 
 from pulse.evaluation.faces import lowered
 from pulse.evaluation.judge import Judge
+from pulse.evaluation.memory import peak_memory
 from pulse.evaluation.methods import TRUTH, Method
 from pulse.evaluation.store import Drawn, Entry, Store
 from pulse.imaging.pictures import InputError
@@ -174,7 +173,7 @@ def _draw(job: Job, method: Method) -> None:
         low = lowered(store.pictures(TRUTH, entry)[0], store.lr_size)
         start = time.monotonic()
         pictures = draw(low)
-        drawn = Drawn(len(pictures), time.monotonic() - start, _memory())
+        drawn = Drawn(len(pictures), time.monotonic() - start, peak_memory())
         store.put_drawn(method, entry, pictures, drawn)
 
 
@@ -195,14 +194,3 @@ def _while_wanted(faces: tuple[Entry, ...]) -> Iterator[Entry]:
         if parent is not None and not parent.is_alive():
             return
         yield entry
-
-
-def _memory() -> int | None:
-    """Bytes at most that this process has had, or a GPU's part of it; None where nobody tells."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None

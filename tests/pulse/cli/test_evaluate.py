@@ -13,7 +13,7 @@ from pulse.superres import weights
 from pulse.superres.networks import SRResNetConfig
 from stylegan import Generator
 from stylegan.checkpoints import save
-from stylegan.stylegan2 import StyleGAN2
+from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from tests.command import DEVNULL, Done, Started, pulse
 
 PATIENCE = 240
@@ -120,13 +120,42 @@ def test_a_killed_run_goes_on_and_comes_to_the_same(folder: Path) -> None:
 
 
 def test_samples_of_the_generator_where_no_data_are_given(folder: Path) -> None:
-    arguments = ("--generator", "tiny.safetensors", "--methods", "x.safetensors", "--count", 2)
-    done = evaluate(*arguments, "--factor", 4, cwd=folder)
+    """Also by a factor that takes a network more passes than `pulse upscale` would make."""
+    large = StyleGAN2(StyleGAN2Config((8,) * 6, z_dim=8, w_dim=8, mapping_layers=1))
+    save(large.requires_grad_(False), folder / "large.safetensors")
+    arguments = ("--generator", "large.safetensors", "--methods", "x.safetensors", "--count", 2)
+    done = evaluate(*arguments, "--factor", 32, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "x.safetensors" in done.stdout
     table = json.loads((folder / "evaluation" / "table.json").read_text())
-    assert table["lr_size"] == 8
-    assert "samples of the generator tiny.safetensors" in table["data"]
+    assert (table["size"], table["lr_size"]) == (128, 4)
+    assert "samples of the generator large.safetensors" in table["data"]
+    with Image.open(folder / "evaluation/pictures/x.safetensors/00001-sample-00.png") as face:
+        assert face.size == (128, 128)
+
+
+@pytest.mark.slow
+def test_no_data_and_no_generator_are_needed(tmp_path: Path) -> None:
+    """Everything is compared on samples of the embedded one; here on one, once."""
+    done = evaluate("--count", 1, "-n", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "evaluation" / "table.json").read_text())
+    assert (table["size"], table["lr_size"], len(table["faces"])) == (128, 16, 1)
+    assert table["data"].startswith("samples of the generator faces,")
+    methods = {method["name"]: method["values"] for method in table["methods"]}
+    here = [name for name in weights.names() if name.endswith("-faces-x8")]
+    expected = ["truth", "nearest", "bicubic", *here, "paper", "default", "default-512"]
+    assert [name for name in methods if name != "realesrgan-x4plus"] == expected
+    for name in expected[1:]:
+        assert methods[name]["seconds"]["mean"] >= 0
+        assert methods[name]["memory"]["mean"] > 1e7
+        assert name in done.stdout
+    assert methods["default"]["found"]["mean"] == methods["default-512"]["found"]["mean"] == 1
+    assert methods["srresnet-faces-x8"]["psnr"]["mean"] > methods["nearest"]["psnr"]["mean"] + 2
+    with Image.open(tmp_path / "evaluation/pictures/default-512/00000-sample-00.png") as face:
+        assert face.size == (512, 512)
+    for name in ("table.md", "sheet.png", "plot.png"):
+        assert (tmp_path / "evaluation" / name).stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -135,6 +164,7 @@ def test_samples_of_the_generator_where_no_data_are_given(folder: Path) -> None:
         (("--methods", "nearest,none"), "There is no network none"),
         (("--methods", "nearest,nearest"), "names nearest twice"),
         (("--factor", "3"), "--factor 3 does not take faces of 32 pixels"),
+        (("--degradation", "bd"), "--degradation is of films"),
         (("--align",), "--align, --labels and --held-out are of a folder"),
         (("nowhere",), "nowhere is not a folder"),
         (("in", "--labels", "tiny.safetensors"), "is not a table"),
@@ -157,12 +187,23 @@ def test_films(folder: Path) -> None:
     done = evaluate(*arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "tOF" in done.stdout
+    assert "--workers" not in done.stderr
     table = json.loads((folder / "evaluation" / "film.json").read_text())
     assert [m["name"] for m in table["methods"]] == ["truth", "bicubic", "x.safetensors"]
+    assert (table["frames"], table["counted"], table["border"]) == (6, 2, 8)
+    assert table["degradation"] == "bicubic"
     assert table["methods"][1]["values"]["psnr"]["mean"] > 15
     assert "| bicubic |" in (folder / "evaluation" / "film.md").read_text()
-    again = evaluate(*arguments, "--json", cwd=folder)
+    again = evaluate(*arguments, "--json", "--workers", 2, cwd=folder)
     assert json.loads(again.stdout) == table
+    assert "--workers is not used with --video" in again.stderr
+    blurred = evaluate(*arguments, "--json", "--degradation", "bd", cwd=folder)
+    other = json.loads(blurred.stdout)
+    assert other["degradation"] == "bd"
+    assert other["methods"][1]["values"]["psnr"] != table["methods"][1]["values"]["psnr"]
+    short = evaluate(*arguments, "--count", 5, cwd=folder)
+    assert short.returncode == 2
+    assert "give a longer film, or a larger --count" in short.stderr
     wrong = evaluate(*arguments[:2], "--factor", 2.5, cwd=folder)
     assert wrong.returncode == 2
     assert "--factor takes a whole number" in wrong.stderr

@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> Path:
     rows = [
         f"{n}.png,images__{'woman' if n % 2 else 'man'}__green__x{n}.jpg,{n}" for n in range(10)
     ]
-    (folder.parent / "table.csv").write_text("file,original,digit\n" + "\n".join(rows))
+    (folder.parent / "table.csv").write_text("file,original,digit\n" + "\n".join(rows), "utf-8")
     return folder
 
 

@@ -9,14 +9,14 @@ import torch
 
 import stylegan
 from pulse.cli.evaluate import chosen_methods
-from pulse.evaluation.methods import Enlarged, Network, Search
+from pulse.evaluation.methods import Enlarged, Network, Search, face_networks
 from pulse.evaluation.store import Store
 from pulse.faces.prepare import LRFace
 from pulse.imaging.degrade import Bicubic
-from pulse.imaging.pictures import to_image, to_tensor
+from pulse.imaging.pictures import as_saved, to_image, to_tensor
 from pulse.search import PAPER
 from pulse.superres import PictureConfig, finish, load, upscale, weights
-from pulse.superres.networks import SRResNetConfig
+from pulse.superres.networks import CompactConfig, SRResNetConfig
 from pulse.upscale import UpscaleConfig, Upscaler
 
 
@@ -42,7 +42,23 @@ def test_a_network_is_run_until_it_is_enough(network: Network) -> None:
     low = to_tensor(to_image(torch.rand(3, 8, 8)))
     drawn = network.open(8, 32)(low)
     expected = upscale(load(network.name), to_image(low), PictureConfig(4))
-    assert torch.equal(drawn[0], to_tensor(expected))
+    assert torch.equal(as_saved(drawn[0]), to_tensor(expected))
+
+
+@pytest.mark.parametrize(("lr_size", "size"), [(4, 128), (4, 256), (4, 1024), (30, 512)])
+def test_a_network_goes_as_far_as_is_asked(lr_size: int, size: int, tmp_path: Path) -> None:
+    """Beyond what `pulse upscale` takes. A new compact network only repeats pixels."""
+    path = tmp_path / "x4.safetensors"
+    weights.save(weights.build(CompactConfig(4, 1, 8)), path)
+    low = torch.full((3, lr_size, lr_size), 0.25)
+    low[0, :, lr_size // 2 :] = 0.75
+    drawn = Network.of(str(path)).open(lr_size, size)(low)
+    assert drawn.shape == (1, 3, size, size)
+    quarter = size // 4
+    assert (drawn[0, 0, :, :quarter] - 0.25).abs().max() < 0.02
+    assert (drawn[0, 0, :, -quarter:] - 0.75).abs().max() < 0.02
+    assert (drawn[0, 1:] - 0.25).abs().max() < 0.02
+    assert (Bicubic(size, lr_size)(drawn)[0] - low).abs().max() < 0.1
 
 
 def test_finished_faces_are_those_of_run(
@@ -65,6 +81,55 @@ def test_finished_faces_are_those_of_run(
     *_, last = Upscaler.load(str(tiny_file), "cpu").search(LRFace(0, low), finished.config)
     assert torch.equal(drawn, last.images)
     assert chosen_methods(["default-512"], [search], store) == (finished,)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Real-ESRGAN's package were installed, whose network is not opened here."""
+    for ending in ("param", "bin"):
+        (tmp_path / f"realesrgan-x4plus.{ending}").touch()
+    monkeypatch.setattr(weights, "_realesrgan", lambda: tmp_path)
+
+
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_realesrgan", lambda: None)
+
+
+def default_list(tmp_path: Path, size: int, lr_size: int = 16) -> list[str]:
+    """What is compared where no methods are named."""
+    searches = [Search(name, "faces", "0", UpscaleConfig()) for name in ("paper", "default")]
+    return [m.name for m in chosen_methods(None, searches, Store(tmp_path, size, lr_size))]
+
+
+FACES_X8 = ["srgan-faces-x8", "srresnet-faces-x8", "transform-faces-x8", "unet-faces-x8"]
+SEARCHED = ["paper", "default", "default-512"]
+
+
+@pytest.mark.usefixtures("package")
+def test_what_is_compared_with_the_package(tmp_path: Path) -> None:
+    assert default_list(tmp_path, 128) == [
+        "nearest", "bicubic", *FACES_X8, "realesrgan-x4plus", *SEARCHED
+    ]  # fmt: skip
+    for size in (512, 1024):
+        assert default_list(tmp_path, size) == [
+            "nearest", "bicubic", "srresnet-x4", "srgan-x4", "realesrgan-x4plus", "paper", "default"
+        ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_package")
+def test_what_is_compared_without_the_package(tmp_path: Path) -> None:
+    assert default_list(tmp_path, 128) == ["nearest", "bicubic", *FACES_X8, *SEARCHED]
+    assert default_list(tmp_path, 128, 32) == ["nearest", "bicubic", "srgan-faces-x4", *SEARCHED]
+    for size in (512, 1024):
+        assert default_list(tmp_path, size) == [
+            "nearest", "bicubic", "srresnet-x4", "srgan-x4", "paper", "default"
+        ]  # fmt: skip
+
+
+def test_all_shipped_networks_of_faces_are_compared() -> None:
+    shipped = sorted(file.stem for file in weights.SHIPPED.glob("*-faces-x8.safetensors"))
+    assert face_networks(8)[: len(shipped)] == shipped == FACES_X8
 
 
 def test_a_search_gives_all_its_candidates(tiny_file: Path) -> None:
