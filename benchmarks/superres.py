@@ -8,7 +8,8 @@ is the same for that engine (package `ncnn`, on the CPU, as it is set by default
 Real-ESRGAN. All run in turn in one process on a picture of `--side` pixels; of each the fastest of
 `--rounds` counts, since what disturbs a run only makes it slower. `fps` is frames of 480x270 to
 1920x1080 a second; where one would take longer than `--longest` seconds, it is worked out from the
-smaller picture and marked ~.
+smaller picture and marked ~. Of FRVSR all but an `fps` without that mark
+is a first frame's, which has no flow.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 from pulse.superres import weights
 from pulse.superres.networks import (
     CompactConfig,
+    FRVSRConfig,
     MSRResNetConfig,
     RRDBNetConfig,
     SRResNetConfig,
@@ -36,7 +39,7 @@ from pulse.superres.networks import (
 )  # fmt: skip
 from pulse.superres.networks.parts import ToColours
 from pulse.superres.networks.rrdb import DenseBlock
-from pulse.superres.tiles import upscale_tensor
+from pulse.superres.recurrent import upscale_film
 from pulse.superres.weights import AnyNetwork, Config
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
@@ -50,6 +53,8 @@ CONFIGS: dict[str, Config] = {
     "rrdb-small": RRDBNetConfig(blocks=4, channels=48, growth=24),
     "rrdb": RRDBNetConfig(),
     "compact": CompactConfig(),
+    "frvsr": FRVSRConfig(),
+    "frvsr-dense": FRVSRConfig(body="dense"),
 }
 ENGINES = {"rrdb": "realesrgan-x4plus", "compact": "realesr-animevideov3-x4"}
 """Networks of the same sizes whose files ncnn can read."""
@@ -140,7 +145,9 @@ def line(name: str, arguments: argparse.Namespace, fast: bool) -> None:
     about = frame > arguments.longest
     if not about:
         wide = torch.rand(1, 3, HEIGHT, WIDTH)
-        frame = min(seconds(lambda x: upscale_tensor(frozen, x), wide) for _ in range(3))
+        film = upscale_film(frozen, repeat(wide))
+        next(film)
+        frame = min(seconds(lambda _: next(film), wide) for _ in range(3))
     against = f"{best['ncnn'] / ours:.2f}" if "ncnn" in best else "-"
     print(
         f"{name:<16} {parameters:>10} {ours * 1e3:>8.1f} {best['plain'] / ours:>7.2f} "

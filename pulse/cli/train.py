@@ -32,6 +32,7 @@ from pulse.superres.networks import (
     TransformNetConfig,
     UNetConfig,
 )
+from pulse.superres.networks.frvsr import PAPER_FLOW, Body
 from pulse.superres.networks.srresnet import ARTICLE, PAPER
 from pulse.superres.pairs import PairConfig
 from pulse.superres.sources import read_pairs
@@ -45,6 +46,7 @@ Family: TypeAlias = Literal[
     "srresnet", "srresnet-paper", "srresnet-article", "msrresnet", "rrdb", "compact", "transform",
     "unet", "frvsr",
 ]  # fmt: skip
+Flow: TypeAlias = Literal["lucas-kanade", "learned"]
 PLAIN_EVERY = 30.0
 """Seconds between the lines of progress when nobody watches."""
 
@@ -134,6 +136,16 @@ def work(
     frames: Annotated[
         int, typer.Option(min=2, help="With --network frvsr, of each clip.")
     ] = ClipConfig.frames,
+    body: Annotated[
+        Body, typer.Option(help="With --network frvsr, blocks like SRResNet's or like ESRGAN's.")
+    ] = FRVSRConfig.body,
+    flow: Annotated[
+        Flow, typer.Option(help="With --network frvsr, what finds how things have moved.")
+    ] = "lucas-kanade",
+    flow_share: Annotated[
+        float,
+        typer.Option(help="With --flow learned, share of the training in which it learns alone."),
+    ] = FilmTrainConfig.flow_share,
     ping_pong: Annotated[
         float,
         typer.Option(min=0, help="With --network frvsr, weight of going there and back (TecoGAN)."),
@@ -186,7 +198,12 @@ def work(
     start = None if start_from is None else weights.load(start_from)
     if steps is None and minutes is None:
         steps = TrainConfig.steps
-    sizes = _config(network, scale, blocks, channels) if start is None else start.config
+    if start is not None:
+        sizes = start.config
+    else:
+        sizes = _config(network, scale, blocks, channels)
+        if isinstance(sizes, FRVSRConfig):
+            sizes = _of_films(sizes, body, flow)
     kind = FilmTrainConfig if isinstance(sizes, FRVSRConfig) else TrainConfig
     config = kind(
         network=sizes,
@@ -196,6 +213,8 @@ def work(
         minutes=minutes, steps=steps, batch=batch or kind.batch, lr=lr, gan_lr=gan_lr, seed=seed,
         precision=_precision(precision),
     )  # fmt: skip
+    if isinstance(config, FilmTrainConfig):
+        config = replace(config, ping_pong=ping_pong, flow_share=flow_share)
     if start is not None and start.scale != scale:
         raise InputError(
             f"{start_from} upscales {start.scale} times; give --scale {start.scale} with it."
@@ -216,7 +235,6 @@ def work(
             f"{len(clips.tests)} stills to measure on, {_count(config)} parameters"
         )
         assert start is None or isinstance(start, FRVSR)
-        config = replace(config, ping_pong=ping_pong)
         run = train_film(config, clips, output, place, start, save_every)
     else:
         pair_config = PairConfig(
@@ -294,6 +312,13 @@ def _config(family: Family, scale: int, blocks: int | None, channels: int | None
                 return UNetConfig(scale, tuple(first * 2**level for level in range(levels)))
     except ConfigError as error:
         raise InputError(f"Such a network cannot be: {error}.") from error
+
+
+def _of_films(config: FRVSRConfig, body: Body, flow: Flow) -> FRVSRConfig:
+    """The sizes with such blocks and such a flow, a dense body's growth being half its width."""
+    if body == "dense":
+        config = replace(config, body=body, growth=max(1, config.channels // 2))
+    return replace(config, flow=PAPER_FLOW) if flow == "learned" else config
 
 
 def _count(config: TrainConfig) -> str:

@@ -101,10 +101,23 @@ class Unrolled(NamedTuple):
 
 def unrolled(network: FRVSR, lr: Float[Tensor, "b t 3 h w"]) -> Unrolled:
     """Clips of one scene at once, with gradients through all of their frames."""
-    before, now = lr[:, :-1].flatten(0, 1), lr[:, 1:].flatten(0, 1)
-    flow = network.flow(before, now)
-    flows = flow.unflatten(0, (len(lr), -1))
+    flow, warped = followed(network, lr)
     drawn = [network(lr[:, 0])]
     for number in range(1, lr.shape[1]):
-        drawn.append(network(lr[:, number], network.carry(drawn[-1], flows[:, number - 1])))
-    return Unrolled(torch.stack(drawn, 1), warp(before, flow).unflatten(0, (len(lr), -1)))
+        drawn.append(network(lr[:, number], network.carry(drawn[-1], flow[:, number - 1])))
+    return Unrolled(torch.stack(drawn, 1), warped)
+
+
+class Followed(NamedTuple):
+    """Where each frame of a clip but the first lies in the one before, and that, warped so."""
+
+    flow: Float[Tensor, "b t-1 2 h w"]
+    warped: Float[Tensor, "b t-1 3 h w"]
+
+
+def followed(network: FRVSR, lr: Float[Tensor, "b t 3 h w"]) -> Followed:
+    """The same without drawing anything."""
+    before, now = lr[:, :-1].flatten(0, 1), lr[:, 1:].flatten(0, 1)
+    flow = network.flow(before, now)
+    flow, warped = (x.unflatten(0, (len(lr), -1)) for x in (flow, warp(before, flow)))
+    return Followed(flow, warped)

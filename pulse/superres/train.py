@@ -86,16 +86,18 @@ def advanced(
 
 
 def _kept(training: Training, pairs: Source, folder: Path, progress: Progress) -> Progress:
-    """Measure, write everything, and if the first of two stages is over, begin the next."""
+    """Measure, write everything, and if a stage is over, begin the next."""
     begin = time.monotonic()
     measured = measure(training.average, pairs)
     figures = _figures(measured)
     save_sheet(
         measured.sheet, folder / f"sheet-{training.step:07d}.png", columns=4, source=COMPOSITE
     )
-    if training.stage == "content" and training.config.gan and training.stage_is_over:
-        save(training.average, folder / BEFORE_GAN, _notes(training, pairs, figures))
-        training.begin_gan()
+    following = training.next_stage
+    if training.stage_is_over and following is not None:
+        if following == "gan":
+            save(training.average, folder / BEFORE_GAN, _notes(training, pairs, figures))
+        training.begin(following)
     training.seconds += time.monotonic() - begin
     _save(training, pairs, folder, figures)
     progress = replace(progress, **figures)

@@ -7,7 +7,7 @@ import math
 import pickle
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,8 @@ from torch.func import functional_call
 
 from pulse.superres import losses
 from pulse.superres.discriminators import Discriminator
-from pulse.superres.pairs import Source
-from pulse.superres.training_config import Progress, TrainConfig
+from pulse.superres.pairs import Pair, Source
+from pulse.superres.training_config import Progress, Stage, TrainConfig
 from pulse.superres.weights import AnyNetwork, NetworkError, build
 from stylegan.files import whole
 from stylegan.precision import multiplies_bfloat16
@@ -54,10 +54,8 @@ class Training:
         self.rng = torch.Generator().manual_seed(config.seed)
         self.step = self.stage_step = 0
         self.seconds = 0.0
-        self.stage: Literal["content", "gan"] = "content"
+        self.stage: Stage = next(stage for stage, end in self._ends().items() if end > 0)
         self._optimise()
-        if not config.content_share:
-            self.begin_gan()
         self.means = torch.zeros(4, device=self.device)
         self.precision = _precision(config, self.device)
 
@@ -78,14 +76,26 @@ class Training:
         by_time = 0.0 if minutes is None else self.seconds / (60 * minutes)
         return min(1.0, max(by_steps, by_time))
 
+    def _ends(self) -> dict[Stage, float]:
+        """The stages in their order, and the share of the training at which each is over."""
+        ends: dict[Stage, float] = {"content": self.config.content_share}
+        if self.config.gan:
+            ends["gan"] = 1.0
+        return ends
+
     @property
     def stage_is_over(self) -> bool:
-        return self.done >= (1.0 if self.stage == "gan" else self.config.content_share)
+        return self.done >= self._ends()[self.stage]
 
-    def begin_gan(self) -> None:
-        """Go on from the averaged weights, against the discriminator."""
+    @property
+    def next_stage(self) -> Stage | None:
+        stages = [*self._ends(), None]
+        return stages[stages.index(self.stage) + 1]
+
+    def begin(self, stage: Stage) -> None:
+        """Go on from the averaged weights, as for instance against the discriminator."""
         self.network.load_state_dict(self.average.state_dict())
-        self.stage, self.stage_step = "gan", 0
+        self.stage, self.stage_step = stage, 0
         self._optimise()
 
     def advance(self, pairs: Source) -> Progress:
@@ -98,20 +108,11 @@ class Training:
         pair = pairs.draw(self.config.batch, self.rng, self.device)
         self._set_rates()
         self.network.train()
-        sr, other = self._drawn(pair.lr)
-        hr = pair.hr.flatten(0, -4)
-        content = self._content(sr, hr) + other
-        loss, judged = content, content.new_zeros(3)
-        if self.stage == "gan":
-            seen = self._seen(sr)
-            by_sr, judged = self._judged(seen, self._seen(hr))
-            # A loss whose gradient by the pictures is that of the adversarial one.
-            loss = content + self.config.adversarial_weight * (seen * by_sr).sum()
+        loss, now = self._losses(pair)
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
         self._update_average()
-        now = torch.cat((content.detach()[None], judged))
         self.means = now if not self.stage_step else torch.lerp(now, self.means, _FADE)
         if not self.means.isfinite().all():
             raise DivergedError(
@@ -134,16 +135,28 @@ class Training:
 
     def _set_rates(self) -> None:
         """A linear rise and a cosine's fall to nothing, over each stage."""
-        config, share = self.config, self.config.content_share
-        lr, begin, end = (
-            (config.gan_lr, share, 1.0) if self.stage == "gan" else (config.lr, 0.0, share)
-        )
+        config, ends = self.config, self._ends()
+        lr, end = config.gan_lr if self.stage == "gan" else config.lr, ends[self.stage]
+        begin = max((other for other in ends.values() if other < end), default=0.0)
         place = (self.done - begin) / max(end - begin, 1e-9)
         rate = lr * (1 + math.cos(math.pi * min(max(place, 0.0), 1.0))) / 2
         rate *= min(1.0, (self.stage_step + 1) / max(config.warmup, 1))
         for adam in (self.adam, self.judge_adam):
             if adam is not None:
                 adam.param_groups[0]["lr"] = rate
+
+    def _losses(self, pair: Pair) -> tuple[Float[Tensor, ""], Float[Tensor, " 4"]]:
+        """What is brought down; and to be told: its content, the adversarial loss, mean logits."""
+        sr, other = self._drawn(pair.lr)
+        hr = pair.hr.flatten(0, -4)
+        content = self._content(sr, hr) + other
+        if self.stage != "gan":
+            return content, told_alone(content)
+        seen = self._seen(sr)
+        by_sr, judged = self._judged(seen, self._seen(hr))
+        # A loss whose gradient by the pictures is that of the adversarial one.
+        loss = content + self.config.adversarial_weight * (seen * by_sr).sum()
+        return loss, torch.cat((content.detach()[None], judged))
 
     def _seen(self, images: Tensor) -> Float[Tensor, "b c h w"]:
         """What of the pictures the discriminator looks at."""
@@ -264,6 +277,11 @@ class Training:
         self.stage, self.seconds = state["stage"], state["seconds"]
         self.rng.set_state(state["rng"])
         self.means = state["means"].to(self.device)
+
+
+def told_alone(content: Float[Tensor, ""]) -> Float[Tensor, " 4"]:
+    """What is told of a step without a discriminator."""
+    return F.pad(content.detach()[None], (0, 3))
 
 
 def lowered(network: nn.Module, precision: torch.dtype) -> dict[str, Tensor]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pulse.imaging.pictures import InputError, setting
 from pulse.superres.discriminators import DiscriminatorConfig
 from pulse.superres.losses import Adversarial, Content
 from pulse.superres.networks import SRResNetConfig
 from pulse.superres.weights import Config
+
+Stage: TypeAlias = Literal["flow", "content", "gan"]
+"""Of a training: the flow of films alone, the pictures, and those against a discriminator."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class Progress:
     Attributes:
         step: steps done in all.
         done: share of the training that is done, 1 at the end.
-        stage: "content", or "gan" where a discriminator is trained as well.
+        stage: "content"; "flow" where only that is trained as yet, "gan" where a discriminator is
+            trained as well.
         rate: steps a second.
         content: the loss beside the adversarial one.
         adversarial, real, fake: the adversarial loss of the network, and the discriminator's mean
@@ -104,7 +108,7 @@ class Progress:
 
     step: int
     done: float
-    stage: Literal["content", "gan"]
+    stage: Stage
     rate: float
     content: float
     adversarial: float

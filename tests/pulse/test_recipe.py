@@ -1,4 +1,4 @@
-"""The README's recipe, from a film to a film that compares: on a small one."""
+"""The recipe of docs/films.md, from a film to a film that compares: on a small one."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +27,18 @@ from pulse.superres.networks.srresnet import PlainBlock
 FARTHEST = 24.0
 """LR pixels, in each direction, that a place may have come from."""
 SLOPE = 0.2
+PAPER_FLOW = (32, 64, 128)
+"""Widths of the paper's flow network."""
 DAMPING = 2e-4
 """LR frames have clear patterns, all of which are followed."""
 
 
+Body: TypeAlias = Literal["residual", "dense"]
+
+
 @dataclass(frozen=True)
 class FRVSRConfig:
-    """Sizes of an `FRVSR`; those of the paper are 10 blocks of 128, and flows of 32, 64, 128.
+    """Sizes of an `FRVSR`; those of the paper are 10 blocks of 128, and `PAPER_FLOW`.
 
     Attributes:
         scale: 2 to 8.
@@ -46,7 +51,7 @@ class FRVSRConfig:
     scale: int = 4
     blocks: int = 3
     channels: int = 64
-    body: Literal["residual", "dense"] = "residual"
+    body: Body = "residual"
     growth: int = 32
     flow: tuple[int, ...] = ()
 

@@ -66,9 +66,10 @@ class ToColours(nn.Conv2d):
 
 
 def shrink_(module: nn.Module, factor: float = 0.1) -> None:
-    """He's initialisation at a tenth: residual blocks without batch norm begin near the identity.
+    """He's initialisation times a factor.
 
-    Wang et al. 2018 (ESRGAN), section 3.1: "smaller initialization".
+    At a tenth, residual blocks without batch norm begin near the identity: Wang et al. 2018
+    (ESRGAN), section 3.1, "smaller initialization".
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and not part.weight.is_meta:

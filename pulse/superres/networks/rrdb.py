@@ -20,6 +20,7 @@ from pulse.superres.networks.parts import (
     wants_gradient,
 )  # fmt: skip
 
+COLOURS = 3
 SLOPE, RESIDUAL = 0.2, 0.2
 DENSE, LAYERS = 3, 5
 """Dense blocks in a residual block, and convolutions in a dense block."""
@@ -55,6 +56,9 @@ class RRDBNet(nn.Module):
     doubling. Where no gradient is wanted, the input of a dense block and what its layers add lie in
     one buffer instead of being joined anew for each layer, and in float32 on a CPU they are
     convolved by Winograd's algorithm (see `winograd`).
+
+    Unlike the paper's a new network is nearest-neighbour upscaling: three channels carry the
+    picture from the first convolution to the last, so that only what is missing has to be learned.
     """
 
     family = "RRDBNet"
@@ -71,6 +75,11 @@ class RRDBNet(nn.Module):
         self.hr = conv(channels, channels)
         self.last = conv(channels, 3)
         shrink_(self.blocks)
+        shrink_(self.body_last)
+        if config.unshuffle == 1:
+            nn.init.zeros_(self.body_last.weight[:COLOURS])
+            for layer in (self.first, *self.ups, self.hr, self.last):
+                _carry_colours_(layer)
         depth = 1 + DENSE * LAYERS * config.blocks + 1 + doublings + 2
         self.reach = depth * config.unshuffle
         self.floats = 3 * channels * self.scale**2
@@ -84,6 +93,16 @@ class RRDBNet(nn.Module):
             x = F.leaky_relu(up(F.interpolate(x, scale_factor=2.0, mode="nearest")), SLOPE)
         x = self.last(F.leaky_relu(self.hr(x), SLOPE).float())
         return x[..., :height, :width]
+
+
+def _carry_colours_(layer: nn.Module) -> None:
+    """Begin with He's weights, but the first channels as they are given."""
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.bias is not None
+    if not layer.weight.is_meta:
+        shrink_(layer, 1.0)
+        nn.init.dirac_(layer.weight[:COLOURS])
+        nn.init.zeros_(layer.bias[:COLOURS])
 
 
 class Block(nn.Module):

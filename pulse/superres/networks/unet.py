@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pulse.superres.networks.parts import ConfigError, bicubic, conv, dtype_of, padded
+from pulse.superres.networks.parts import (
+    ConfigError,
+    bicubic,
+    conv,
+    dtype_of,
+    padded,
+    shrink_,
+    zero_,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class UNet(nn.Module):
         self.narrow = nn.ModuleList(conv(i, o) for i, o in upward)
         self.up = nn.ModuleList(_Level(o, o) for _, o in upward)
         self.last = conv(widths[0], 3)
+        # torch's own weights let little of a picture through so many layers of ReLUs, and a result
+        # that begins as noise is unlearned together with all features.
+        shrink_(self, 1.0)
+        if config.skip:
+            zero_(self.last)
         self.multiple = 2 ** len(upward)
         """Of the large picture's sides, which are padded to it."""
         self.grid = self.multiple // gcd(self.multiple, self.scale)

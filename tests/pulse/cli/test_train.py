@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pulse.superres import load
-from pulse.superres.networks import FRVSR
+from pulse.superres.networks import FRVSR, FRVSRConfig
 from tests.command import DEVNULL, Done, Started, pulse
 
 SMALL = (
@@ -55,13 +55,13 @@ def test_killed_and_gone_on_with(folder: Path) -> None:
     process = Started(words, cwd=folder, stdout=DEVNULL, stderr=DEVNULL)
     log = folder / "out" / "log.jsonl"
     deadline = time.monotonic() + 90
-    while not (log.exists() and log.read_text().count("\n") >= 2):
+    while not (log.exists() and log.read_text("utf-8").count("\n") >= 2):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    saved = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    saved = [json.loads(line)["step"] for line in log.read_text("utf-8").splitlines()]
     load(folder / "out" / "network.safetensors")
     steps = saved[-1] + 50
     done = run(*arguments, "--steps", str(steps), cwd=folder)
@@ -94,6 +94,28 @@ def test_a_frame_recurrent_network_learns_from_a_film(folder: Path) -> None:
     done = run(*arguments, "--steps", "2", "--square", "32", cwd=folder)
     assert done.returncode == 2
     assert "--square, --resized and --upright are not for films" in done.stderr
+
+
+def test_other_bodies_and_flows(folder: Path) -> None:
+    film(folder / "film.mp4")
+    sizes = ("--network", "frvsr", "--blocks", "1", "--channels", "8", "--patch", "8")
+    arguments = ("film.mp4", "-o", "out", *sizes, "--steps", "2", "--test-seconds", "1")
+    both = ("--body", "dense", "--flow", "learned", "--flow-share", "0.5")
+    done = run(*arguments, *both, "--batch", "1", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    stages = [json.loads(line)["stage"] for line in done.stdout.splitlines()]
+    assert stages == ["flow", "content"]
+    network = load(folder / "out" / "network.safetensors")
+    assert network.config == FRVSRConfig(4, 1, 8, "dense", 4, (32, 64, 128))
+    for other, words in (
+        ((), "give the same sizes"),
+        (("--body", "slim"), "--body"),
+        (("--flow", "none"), "--flow"),
+        (("--flow-share", "2"), "--flow-share is a share"),
+    ):
+        done = run(*arguments, *other, cwd=folder)
+        assert done.returncode == 2
+        assert words in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -483,6 +483,7 @@ def test_a_full_disk(folder: Path) -> None:
         (("in.mp4", "-o", "out.mp4", "--scale", "99"), "--scale cannot be 99"),
         (("in.mp4", "-o", "x.safetensors/out.mp4"), "cannot be made"),
         (("hdr.mp4", "-o", "out.mp4"), "--tone-map"),
+        (("wide.mp4", "-o", "out.webm"), "The pixels of wide.mp4 are not square"),
         (("in.mp4", "-o", "out.mp4", "--network", "nothing"), "There is no network nothing"),
         (("in.mp4", "-o", "out.mp4", "--network", "pulse"), "No face was found in in.mp4"),
         (("in.mp4", "-o", "out.mp4", "--network", "pulse", "--compare"), "give --side-by-side"),
@@ -492,6 +493,7 @@ def test_mistakes(folder: Path, arguments: tuple[str, ...], said: str) -> None:
     make_film(folder / "in.mp4", Kind(sounds=0))
     hdr = Kind(pixel_format="yuv420p10le", colours=(9, 1, 9, 16), sounds=0)
     make_film(folder / "hdr.mp4", hdr)
+    make_film(folder / "wide.mp4", Kind(aspect=Fraction(16, 15), sounds=0))
     (folder / "empty.mp4").touch()
     Image.fromarray(picture(0, 40, 30)).save(folder / "p.png")
     (folder / "p.png").rename(folder / "picture.mp4")
@@ -529,7 +531,7 @@ def test_a_face_becomes_an_imaginary_one(folder: Path, tiny: Generator) -> None:
         moved.save(folder / "frames" / f"{number}.png")
     wish = ("--network", "pulse", "--generator", "tiny.safetensors", "--json")
     done = video("frames", "-o", "out.mp4", *wish)
-    report = json.loads((folder / "out.mp4.json").read_text())
+    report = json.loads((folder / "out.mp4.json").read_text("utf-8"))
     assert [entry["frame"] for entry in report["frames"]] == [1, 2, 3]
     assert all(0 < entry["mse"] < 1 for entry in report["frames"])
     matching = [entry["status"] == "found" for entry in report["frames"]]
@@ -550,10 +552,19 @@ def test_a_face_becomes_an_imaginary_one(folder: Path, tiny: Generator) -> None:
     assert "is there already" in done.stderr
 
 
+def test_links_are_not_fetched(folder: Path) -> None:
+    done = video("https://example.com/film.mp4", "-o", "out.mp4")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "pulse: https://example.com/film.mp4 is a link, and links are not fetched: save the film "
+        "and give its file.\n"
+    )
+
+
 def test_programs_are_told_what_made_a_film(folder: Path) -> None:
     film = make_film(folder / "in.mp4")
-    for suffix in (".mp4", ".mkv", ".mov"):
-        assert video(film, "-o", f"out{suffix}").returncode == 0
+    for suffix in (".mp4", ".m4v", ".mkv", ".mov", ".webm"):
+        assert video(film, "-o", f"out{suffix}", "--drop").returncode == 0
         assert COMPOSITE.encode() in (folder / f"out{suffix}").read_bytes()
         assert len(decoded(folder / f"out{suffix}")) == 12
 

@@ -14,8 +14,8 @@ from pulse.imaging.pictures import InputError
 from pulse.search import PAPER, SearchConfig, Status
 from pulse.search.losses import squared_error
 from pulse.superres import weights
-from pulse.superres.finish import Finisher, held, wanted_size
-from pulse.superres.networks import SRResNetConfig
+from pulse.superres.finish import AUTO, FINISHERS, Finisher, chosen, held, wanted_size
+from pulse.superres.networks import CompactConfig, SRResNetConfig
 from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
@@ -109,6 +109,42 @@ def test_what_cannot_be_solved_is_held_to_what_was_found() -> None:
     larger = (F.interpolate(found, (64, 64), mode="bicubic") + 0.05).clamp(0, 1)
     small = DegradeConfig().operator(64, 32)(held(larger, found))
     assert (small - found).abs().max() < 2.5 / 255
+
+
+def test_auto_takes_the_best_that_is_here(
+    monkeypatch: pytest.MonkeyPatch, drawn: tuple[Upscaler, LRFace]
+) -> None:
+    shipped = sorted(file.stem for file in weights.SHIPPED.glob("*.safetensors"))
+    for here, expected in (
+        ([*shipped, *weights.REALESRGAN], "realesrgan-x4plus"),
+        (shipped, "srgan-faces-x4"),
+        (["srresnet-x4", "compact-x4"], "srresnet-x4"),
+        (["compact-x4"], None),
+    ):
+        monkeypatch.setattr(weights, "names", lambda here=here: here)
+        assert chosen(AUTO) == expected
+        assert chosen("compact-x4") == "compact-x4"
+    assert set(FINISHERS[1:]) <= set(shipped)
+    upscaler, _ = drawn
+    with pytest.raises(InputError, match=r"pip install 'pulse-faces\[realesrgan\]'"):
+        upscaler.finisher(UpscaleConfig(size=64))
+    monkeypatch.setattr(weights, "names", lambda: shipped)
+    finisher = upscaler.finisher(UpscaleConfig(size=64))
+    assert finisher is not None
+    assert finisher.name == "srgan-faces-x4"
+    assert finisher.sha256 == weights.identity("srgan-faces-x4")
+
+
+def test_from_128_to_1024_are_two_passes() -> None:
+    network, seen = weights.build(CompactConfig(4, 1, 4)).eval().requires_grad_(False), []
+    network.register_forward_hook(lambda _, given, made: seen.append(given[0].shape[-1]))
+    finisher = Finisher(network, "tiny", "0")
+    face = F.interpolate(torch.rand(1, 3, 16, 16), (128, 128), mode="bicubic").clamp(0, 1)
+    larger = finisher.fitted(face, 1024)
+    assert larger.shape == (1, 3, 1024, 1024)
+    assert seen == [128, 512]
+    small = DegradeConfig().operator(1024, 128)(larger)
+    assert (small - face).abs().max() < 1.1 / 255
 
 
 def test_what_cannot_be(drawn: tuple[Upscaler, LRFace], file: Path) -> None:

@@ -1,10 +1,13 @@
 """Each family against its paper's sizes, and what its layers promise."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pulse.superres.networks import (
+    FRVSR,
     Compact,
     CompactConfig,
     ConfigError,
@@ -21,6 +24,7 @@ from pulse.superres.networks import (
     UNet,
     UNetConfig,
 )
+from pulse.superres.networks.frvsr import PAPER_FLOW
 from pulse.superres.networks.parts import ToColours, bicubic, conv, icnr_
 from pulse.superres.networks.srresnet import ARTICLE, PAPER
 from pulse.superres.weights import AnyNetwork, Config, build, lowered
@@ -59,6 +63,32 @@ def test_sizes_are_those_of_the_papers() -> None:
     assert parameters(RRDBNet(RRDBNetConfig(blocks=6))) == 4_467_779
     assert parameters(Compact(CompactConfig())) == 621_424
     assert parameters(MSRResNet(MSRResNetConfig())) == 1_517_571
+
+
+def convs(*widths: int, kernel: int = 3) -> int:
+    """Weights and biases of convolutions, from each width to the next."""
+    return sum(kernel**2 * i * o + o for i, o in pairwise(widths))
+
+
+def test_sizes_are_the_sums_of_the_layers() -> None:
+    # Johnson et al., supplement, table 2: all convolutions but the last have a norm.
+    ends = convs(3, 64, kernel=9) + convs(64, 3, kernel=9)
+    expected = ends + 4 * convs(64, 64, 64) + 2 * convs(64, 64) + 2 * 64 * (1 + 8 + 2)
+    assert parameters(TransformNet(TransformNetConfig())) == expected == 401_859
+    # The article's: two convolutions at each level, one more where it is half as deep.
+    down = convs(3, 64, 64) + convs(64, 128, 128) + convs(128, 256, 256)
+    up = convs(256, 128, 128, 128) + convs(128, 64, 64, 64)
+    expected = down + up + convs(64, 3)
+    assert parameters(UNet(UNetConfig(4))) == expected == 1_884_995
+    # Sajjadi et al., figures 2 and 3, which end in two transposed convolutions and one to colours
+    # (5.06 million in all) where ours ends in one to all of a pixel's subpixels.
+    down = convs(6, 32, 32) + convs(32, 64, 64) + convs(64, 128, 128)
+    up = convs(128, 256, 256, 128, 128) + convs(128, 64, 64) + convs(64, 32, 32, 2)
+    body = convs(3 + 48, 128) + 10 * convs(128, 128, 128)
+    network = FRVSR(FRVSRConfig(blocks=10, channels=128, flow=PAPER_FLOW))
+    assert parameters(network) == down + up + body + convs(128, 48) == 4_820_658
+    paper = down + up + body + 2 * convs(128, 128) + convs(128, 3)
+    assert round(paper / 1e6, 2) == 5.06
 
 
 @pytest.mark.parametrize("config", SMALL, ids=str)
@@ -184,3 +214,17 @@ def test_the_articles_network_has_no_shuffle() -> None:
 def test_sizes_that_cannot_be_are_refused(make: type) -> None:
     with pytest.raises(ConfigError):
         make()
+
+
+def test_a_new_rrdbnet_is_nearest_neighbour_upscaling() -> None:
+    small = torch.rand(1, 3, 9, 11)
+    with torch.no_grad():
+        made = build(RRDBNetConfig(4, blocks=2, channels=16, growth=8))(small)
+    torch.testing.assert_close(made, F.interpolate(small, scale_factor=4.0))
+
+
+def test_a_new_autoencoder_is_bicubic_interpolation() -> None:
+    small = torch.rand(1, 3, 9, 11)
+    with torch.no_grad():
+        made = build(UNetConfig(3, (8, 16)))(small)
+    torch.testing.assert_close(made, bicubic(small, 3))

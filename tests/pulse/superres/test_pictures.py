@@ -176,6 +176,25 @@ def test_histogram_matching() -> None:
     assert torch.allclose(match_histogram(reference, reference), reference, atol=2e-5)
 
 
+def ranked(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Each value becomes that of the reference's value of the same rank, as a share."""
+    ranks = (image[None] <= image[:, None]).mean(1)
+    values = np.unique(reference)
+    shares = (reference[None] <= values[:, None]).mean(1)
+    return np.interp(ranks, shares, values)
+
+
+@pytest.mark.parametrize("levels", [255, 65535])
+def test_histogram_matching_is_exact(levels: int) -> None:
+    """Against the definition, with and without many pixels of a value."""
+    image, reference = torch.rand(3, 30, 25) ** 2, 0.2 + 0.6 * torch.rand(3, 14, 11)
+    image, reference = ((x * levels).round() / levels for x in (image, reference))
+    matched = match_histogram(image, reference)
+    for one, other, made in zip(image, reference, matched, strict=True):
+        expected = ranked(one.double().numpy().ravel(), other.double().numpy().ravel())
+        assert np.abs(made.numpy().ravel() - expected).max() < 1e-6
+
+
 def test_johnsons_network_is_matched_and_others_are_not(
     network: AnyNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,21 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from pulse import superres
+from pulse.imaging.motion import warp
 from pulse.imaging.pictures import InputError
 from pulse.superres import weights
 from pulse.superres.clip_pairs import ClipConfig, Clips
 from pulse.superres.discriminators import DiscriminatorConfig
 from pulse.superres.networks import FRVSR, CompactConfig, FRVSRConfig
 from pulse.superres.networks.frvsr import FlowNetwork
+from pulse.superres.pairs import Pair
+from pulse.superres.recurrent import unrolled
 from pulse.superres.shelf import Shelf
-from pulse.superres.train import LOG, NETWORK, STATE
+from pulse.superres.train import BEFORE_GAN, LOG, NETWORK, STATE
 from pulse.superres.train_film import FilmTrainConfig, FilmTraining, train_film
 
 TINY_CONFIG = FRVSRConfig(4, 1, 8, flow=(8, 8))
-TINY = FilmTrainConfig(network=TINY_CONFIG, steps=6, batch=2, lr=2e-3, warmup=1)
+TINY = FilmTrainConfig(network=TINY_CONFIG, steps=6, batch=2, lr=2e-3, warmup=1, flow_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +69,19 @@ def test_training_leaves_what_it_says(clips: Clips, tmp_path: Path) -> None:
     notes = weights.read_metadata(tmp_path / NETWORK)
     assert notes["degradation"] == "blur:0.375,point"
     assert notes["steps"] == "6"
-    assert (tmp_path / LOG).read_text().count("\n") == 1
+    assert (tmp_path / LOG).read_text("utf-8").count("\n") == 1
     assert (tmp_path / "sheet-0000006.png").is_file()
 
 
 @pytest.mark.parametrize("gan", [False, True])
 def test_what_was_stopped_goes_on_as_if_it_had_not(clips: Clips, tmp_path: Path, gan: bool) -> None:
-    config = replace(
-        TINY, gan=gan, discriminator=DiscriminatorConfig(4, "patch"), ping_pong=0.5 if gan else 0.0
-    )
-    for _ in train_film(config, clips, tmp_path / "a"):
-        pass
-    for stop in (2, 4):  # Before and after the discriminator comes.
+    judge, share = DiscriminatorConfig(4, "patch"), 0.5 if gan else 0.3
+    ping_pong = 0.5 if gan else 0.0
+    config = replace(TINY, gan=gan, discriminator=judge, flow_share=share, ping_pong=ping_pong)
+    stages = [p.stage for p in train_film(config, clips, tmp_path / "a")]
+    assert stages == ["flow"] * 2 + (["content"] + ["gan"] * 3 if gan else ["content"] * 4)
+    assert (tmp_path / "a" / BEFORE_GAN).is_file() == gan
+    for stop in (1, 4):  # While flow learns alone, and after the discriminator came.
         run = train_film(config, clips, tmp_path / "b")
         while next(run).step < stop:
             pass
@@ -107,6 +112,43 @@ def test_flow_is_learned_from_the_warped_frames_alone(clips: Clips) -> None:
     assert all(p.grad is None for p in training.network.blocks.parameters())
 
 
+def test_flow_learns_alone_at_first(clips: Clips) -> None:
+    training = FilmTraining(replace(TINY, steps=8, flow_share=0.5, precision="float32"))
+    before = {name: p.clone() for name, p in training.network.named_parameters()}
+    told = [training.advance(clips) for _ in range(4)]
+    assert {p.stage for p in told} == {"flow"}
+    for name, p in training.network.named_parameters():
+        assert torch.equal(p, before[name]) != name.startswith("flow."), name
+    pair = clips.draw(2, torch.Generator().manual_seed(0))
+    loss, _ = training._losses(pair)
+    assert isinstance(training.network, FRVSR)
+    warped = unrolled(training.network, pair.lr).warped
+    torch.testing.assert_close(loss, F.l1_loss(warped, pair.lr[:, 1:]))
+    assert training.stage_is_over
+    assert training.next_stage == "content"
+    training.begin("content")
+    assert training.advance(clips).stage == "content"
+    assert not torch.equal(training.network.last.weight, before["last.weight"])
+
+
+def test_learning_alone_finds_where_things_were(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = F.interpolate(torch.rand(1, 3, 6, 6), (24, 24), mode="bicubic")
+    moved = torch.tensor([0.8, -0.4])[None, :, None, None].expand(1, 2, 24, 24)
+    lr = torch.stack([warp(still, n * moved) for n in range(3)], 1)
+    monkeypatch.setattr(clips, "draw", lambda *_: Pair(lr, lr))
+    training = FilmTraining(replace(TINY, steps=60, lr=1e-2, flow_share=1.0, precision="float32"))
+    told = [training.advance(clips) for _ in range(60)]
+    assert {p.stage for p in told} == {"flow"}
+    assert training._losses(Pair(lr, lr))[0] < 0.5 * told[0].content
+
+
+def test_a_flow_that_is_computed_does_not_learn_alone(clips: Clips) -> None:
+    config = replace(TINY, network=FRVSRConfig(4, 1, 8), flow_share=0.5)
+    assert FilmTraining(config).advance(clips).stage == "content"
+
+
 def test_a_flow_that_is_computed_has_no_loss(clips: Clips) -> None:
     training = FilmTraining(replace(TINY, network=FRVSRConfig(4, 1, 8)))
     _, loss = training._drawn(clips.draw(2, torch.Generator().manual_seed(0)).lr)
@@ -126,6 +168,8 @@ def test_what_cannot_be(clips: Clips, tmp_path: Path) -> None:
         FilmTrainConfig(network=CompactConfig())
     with pytest.raises(InputError, match="cannot be negative"):
         FilmTrainConfig(warp=-1)
+    with pytest.raises(InputError, match="is a share"):
+        FilmTrainConfig(flow_share=1.5)
     short = Clips(ClipConfig(patch=16, frames=2), clips.stills, clips.tests)
     with pytest.raises(InputError, match="clips of 3 frames"):
         next(train_film(replace(TINY, gan=True), short, tmp_path))

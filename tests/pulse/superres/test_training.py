@@ -161,7 +161,7 @@ def test_training_beats_bicubic_upscaling_and_says_so(pairs: Pairs, tmp_path: Pa
     assert last.psnr_y is not None
     assert last.bicubic is not None
     assert last.psnr_y > last.bicubic + 0.3
-    lines = (tmp_path / "out" / LOG).read_text().splitlines()
+    lines = (tmp_path / "out" / LOG).read_text("utf-8").splitlines()
     assert json.loads(lines[-1])["psnr_y"] == last.psnr_y
     network = load(tmp_path / "out" / NETWORK)
     assert network.config == config.network

