@@ -37,10 +37,9 @@ from pulse.imaging.clips import frames as read_frames
 from pulse.imaging.metrics import luma
 from pulse.imaging.motion import optical_flow, warp
 from pulse.imaging.pictures import to_image, to_tensor
-from pulse.search import Start
 from pulse.upscale import Upscaler
 from pulse.video.config import FaceConfig
-from pulse.video.imaginary import Faces
+from pulse.video.imaginary import Carried, Faces
 from pulse.video.methods import Frames
 from stylegan.memory import keep_freed_memory
 
@@ -178,10 +177,10 @@ Made: TypeAlias = tuple[Float[Tensor, "t 3 h w"], list[dict]]
 
 def carried(faces: Faces, lows: Sequence[Tensor]) -> Made:
     """Each frame begins where the last one ended."""
-    entries, starts = list[dict](), dict[int, Start]()
+    entries, last = list[dict](), dict[int, Carried]()
     larges = enlarged(iter(lows), 0)
     pairs = enumerate(zip(lows, larges, strict=True))
-    return torch.stack([faces.drawn(n, *pair, starts, entries) for n, pair in pairs]), entries
+    return torch.stack([faces.drawn(n, *pair, last, entries) for n, pair in pairs]), entries
 
 
 def afresh(

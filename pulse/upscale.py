@@ -37,12 +37,15 @@ from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
 from pulse.superres.finish import AUTO, LARGEST, OFF, Finisher, held, wanted_size
+from pulse.superres.weights import REALESRGAN
 from stylegan import Generator
 
 MAX_SEED = 2**62
 Tag = TypeVar("Tag")
 OPERATORS = 16
 """Kinds of degradation whose operators are kept."""
+SECOND_PASS = 1024
+"""Side in pixels up to which a second pass makes a face larger for a photo."""
 AHEAD = 8
 """Faces that are read ahead, so that those that are matched alike can be searched for together."""
 NOTICE = (
@@ -309,7 +312,8 @@ class Upscaler:
     def for_photo(self, drawn: int, side: int, finish: str) -> tuple[int, Finisher | None]:
         """How large a face of `drawn` pixels is made for its place in a photo, and by what.
 
-        One pass of the network at most: a second one would take sixteen times as long.
+        Where one pass of the network is too little there is a second one, up to `SECOND_PASS`,
+        unless it is of Real-ESRGAN's network on a CPU, of which it would take minutes.
 
         Args:
             side: of the place, in pixels of the photo.
@@ -318,7 +322,11 @@ class Upscaler:
         if finish == OFF or side <= drawn:
             return drawn, None
         finisher = self._network(finish)
-        return min(side, drawn * finisher.network.scale), finisher
+        once = drawn * finisher.network.scale
+        if finisher.name in REALESRGAN and self.generator.device.type == "cpu":
+            return min(side, once), finisher
+        twice = min(once * finisher.network.scale, SECOND_PASS)
+        return min(side, max(once, twice)), finisher
 
     def finisher(self, config: UpscaleConfig) -> Finisher | None:
         """The network that makes faces larger, opened once; None where nothing is to be larger.

@@ -49,19 +49,19 @@ def server(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     limits += ["--max-film", "2", "--max-seconds", "2"]
     command = [sys.executable, "app.py", "--port", "0", "--generator", str(tiny_file), *limits]
     log = folder / "log"
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + 2 * PATIENCE
-        while not (found := re.search(r"PULSE is at (http://127\S+)/ ", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+        while not (found := re.search(r"PULSE is at (http://127\S+)/ ", log.read_text("utf-8"))):
+            assert process.poll() is None, log.read_text("utf-8")
+            assert time.monotonic() < deadline, log.read_text("utf-8")
             time.sleep(0.1)
         yield found[1], folder
     finally:
         process.terminate()
         process.wait(PATIENCE)
-    assert "A fault of the page" not in log.read_text()
+    assert "A fault of the page" not in log.read_text("utf-8")
     assert list(folder.glob("pulse-*")) == []  # Nothing that was given or made is left.
 
 
@@ -108,6 +108,11 @@ def set_steps(page: Any, steps: int) -> None:
         if slider.input_value() == str(steps):
             return
     raise AssertionError("the slider did not follow the number")
+
+
+def chosen(page: Any, part: str, text: str) -> None:
+    page.click(f"#{part} input")
+    page.get_by_role("option", name=text).click()
 
 
 def shoot(page: Any, name: str, full: bool = False) -> None:
@@ -183,6 +188,7 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     page.click("#faces [data-choice='1']")
     page.wait_for_function("old => document.querySelector('#matched img').src !== old", arg=before)
     set_steps(page, 100_000)
+    chosen(page, "finish", "srresnet-x4")  # Quick, since it goes over the face twice.
     page.click("#run")
     page.wait_for_selector("#gallery .card img")
 
@@ -199,8 +205,7 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     page.wait_for_selector("#gallery [data-choice]")
     assert page.inner_text("#status").startswith("Stopped.")
     page.click("#paste")
-    # A large network may fill the place in the photo.
-    page.wait_for_selector("#photo .compare", timeout=5 * PATIENCE * 1000)
+    page.wait_for_selector("#photo .compare")
     slider = page.locator("#photo input[type=range]").last
     slider.focus()
     page.keyboard.press("End")
@@ -298,6 +303,10 @@ def test_searches_of_a_visit_add_up_until_there_is_another_picture(
     page.wait_for_selector("#gallery [data-choice='0']")
     sizes = [page.locator(f"#{name}").bounding_box() for name in ("one", "more", "all")]
     assert all(box["height"] >= 36 and box["width"] >= 150 for box in sizes)
+    assert len({(box["height"], box["width"]) for box in sizes}) == 1
+    ground = "name => getComputedStyle(document.querySelector(`#${name}`)).backgroundColor"
+    one, every, plain = (page.evaluate(ground, name) for name in ("one", "all", "more"))
+    assert one == every != plain  # All that is downloaded looks alike, and not grey.
 
     # One of them alone over all of the window, and away with it.
     page.click("#detail [data-open]")
@@ -333,6 +342,66 @@ def test_searches_of_a_visit_add_up_until_there_is_another_picture(
     assert page.locator("#downloads").is_hidden()
     assert page.locator("#earlier details[open]").count() == 0
     assert page.locator("#earlier details").count() == 1
+
+
+@pytest.mark.browser
+def test_another_picture_during_a_search(visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    upload(page, TWO)
+    page.wait_for_selector("#faces [data-choice='1']")
+    page.wait_for_selector("#matched img")
+    old = page.get_attribute("#matched img", "src")
+    set_steps(page, 100_000)
+    page.click("#run")
+    page.wait_for_selector("#gallery .card img")
+    # The server has one place: the search for the example can begin once the old one has ended.
+    names = page.locator("#examples .card span").all_inner_texts()
+    page.click(f"#examples [data-choice='{names.index('face')}']")
+    page.wait_for_function(
+        """old => (image => image && image.src !== old)(document.querySelector('#matched img'))""",
+        arg=old,
+    )
+    assert page.locator("#faces [data-choice]").count() == 0
+    page.wait_for_selector("#gallery .card img")
+    page.wait_for_selector("#stop", state="visible")
+    assert re.search(r"step \d+ of 100000", page.inner_text("#status"))
+    page.click("#stop")
+    page.wait_for_selector("#gallery [data-choice]")
+    page.wait_for_selector("#run", state="visible")
+    assert page.inner_text("#status").startswith("Stopped.")
+    assert page.locator("#gallery [data-choice]").count() == 4
+    assert page.locator("#earlier [data-choice]").count() == 0  # Nothing of the old one is kept.
+    assert page.locator("#paste").is_hidden()  # As it could be for the photo of two.
+    with page.expect_download() as event:
+        page.click("#all")
+    event.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert json.loads(archive.read("result.json"))["input"] == "face.png"
+
+
+@pytest.mark.browser
+def test_no_search_before_the_faces_of_a_photo_are_listed(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 1280, "height": 1000})
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const look = () => seen.push([
+                !document.querySelector('#run').disabled,
+                document.querySelectorAll('#faces [data-choice]').length,
+                document.querySelectorAll('#faces [aria-pressed=true]').length,
+            ].join());
+            new MutationObserver(look).observe(
+                document.body, {subtree: true, childList: true, attributes: true});
+        }"""
+    )
+    upload(page, TWO)
+    page.wait_for_selector("#faces [data-choice='1']")
+    page.wait_for_selector("#run:enabled")
+    seen = page.evaluate("seen")
+    off = seen.index("false,0,0")  # The picture is there, and its faces are looked for:
+    listed = next(i for i, state in enumerate(seen) if state.startswith("true,") and i > off)
+    assert set(seen[off:listed]) <= {"false,0,0", "false,3,1"}
+    assert seen[listed] == "true,3,1"  # first they are listed, one of them chosen.
 
 
 @pytest.mark.browser

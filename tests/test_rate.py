@@ -13,25 +13,28 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pulse.evaluation.opinions import Shown, to_rate
+from pulse.web.rate import Visit, shown_as
 from tests.browser import PATIENCE, SHOTS
 from tests.systems import UNIX
 
 ROOT = Path(__file__).parents[1]
-METHODS = ("truth", "bicubic")
+METHODS, FACES = ("truth", "bicubic"), ("a", "b", "c", "d", "e", "f")
+GREEN = {face: 40 * number for number, face in enumerate(FACES)}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A comparison of two methods on two faces; what a picture is, is told by its colour."""
+    """A comparison of two methods on some faces; what a picture is, is told by its colour."""
     table = {
-        "faces": [{"name": "a"}, {"name": "b"}],
+        "faces": [{"name": face} for face in FACES],
         "methods": [{"name": method} for method in METHODS],
     }
-    (tmp_path / "table.json").write_text(json.dumps(table))
+    (tmp_path / "table.json").write_text(json.dumps(table), "utf-8")
     for method, red in zip(METHODS, (255, 0), strict=True):
         place = tmp_path / "pictures" / method
         place.mkdir(parents=True)
-        for face, green in (("a", 0), ("b", 255)):
+        for face, green in GREEN.items():
             Image.new("RGB", (16, 16), (red, green, 99)).save(place / f"{face}-00.png")
     return tmp_path
 
@@ -50,13 +53,13 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         "--port",
         "0",
     ]
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, text=True)
     try:
         deadline = time.monotonic() + 2 * PATIENCE
-        while not (found := re.search(r"at (http://127\S+)/ ", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+        while not (found := re.search(r"at (http://127\S+)/ ", log.read_text("utf-8"))):
+            assert process.poll() is None, log.read_text("utf-8")
+            assert time.monotonic() < deadline, log.read_text("utf-8")
             time.sleep(0.1)
         yield process, found[1]
     finally:
@@ -92,7 +95,7 @@ def test_pictures_are_rated_without_names(
     )
     page.goto(url)
     seen = []
-    for number in range(4):
+    for number in range(len(METHODS) * len(FACES)):
         page.wait_for_selector(f"[data-number='{number}']")
         red, green = colour(page)
         seen.append((red, green))
@@ -108,21 +111,53 @@ def test_pictures_are_rated_without_names(
             page.click(f"[data-score='{score}']")
         else:
             page.keyboard.press(str(score))
+        if number == 0:
             page.keyboard.press("3")  # Too quick: the next picture is not there yet.
     page.wait_for_selector("text=Thank you")
-    assert sorted(seen) == [(0, 0), (0, 255), (255, 0), (255, 255)]
+    in_order = [(red, green) for green in GREEN.values() for red in (255, 0)]
+    assert sorted(seen) == sorted(in_order)
+    # By chance: each of half a billion orders is as likely.
+    assert seen not in (in_order, sorted(in_order), sorted(in_order, reverse=True))
     assert re.search(r"truth\s+5\.00", page.inner_text("pre"))
     assert elsewhere == []
     context.close()
 
     answers = [
-        json.loads(line) for line in (folder / "ratings.jsonl").read_text().split("\n") if line
+        json.loads(line)
+        for line in (folder / "ratings.jsonl").read_text("utf-8").split("\n")
+        if line
     ]
-    assert {(a["method"], a["face"], a["score"]) for a in answers} == {
-        ("truth", "a", 5), ("truth", "b", 5), ("bicubic", "a", 1), ("bicubic", "b", 2),
-    }  # fmt: skip
+    said = {("truth", face, 5) for face in FACES}
+    said |= {("bicubic", face, 1 if face == "a" else 2) for face in FACES}
+    assert {(a["method"], a["face"], a["score"]) for a in answers} == said
     assert len({answer["rater"] for answer in answers}) == 1
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 0
-    said = (folder / "log").read_text()
-    assert re.search(r"truth +5\.00 .*\nbicubic +1\.50 +\(1\.00 to 2\.00\)", said)
+    printed = (folder / "log").read_text("utf-8")
+    assert re.search(r"truth +5\.00 .*\nbicubic +1\.83 +\(1\.\d\d to 2\.00\)", printed)
+
+
+def test_each_rater_has_an_order_of_his_own(folder: Path) -> None:
+    pictures = to_rate(folder)
+    visits = [Visit.begun(pictures) for _ in range(3)]
+    for visit in visits:
+        assert set(visit.order) == set(pictures)
+        assert len(visit.order) == len(pictures)
+    assert len({visit.order for visit in visits}) == 3
+    assert len({visit.rater for visit in visits}) == 3
+
+
+def test_names_of_methods_cannot_break_the_page(folder: Path) -> None:
+    trap = "<img src=x onerror=alert(1)>"
+    line = {"method": trap, "face": "a", "score": 3, "rater": "me"}
+    (folder / "ratings.jsonl").write_text(json.dumps(line), "utf-8")
+    text = shown_as(folder, Visit("me", ()))
+    assert "&lt;img src=x onerror=alert(1)&gt;  3.00" in text
+    assert "<img" not in text
+    text = shown_as(folder, Visit("me", (Shown("truth", "a"), Shown("truth", "b")), 1))
+    assert text.count("<button data-score=") == 5
+    assert "<b>5</b>like a real photo</button>" in text
+    assert "2 of 2; the keys 1 to 5" in text
+    assert re.search(
+        'data-number="1".*<img alt="the picture to rate" src="data:image/png;', text, re.S
+    )

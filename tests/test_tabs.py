@@ -1,6 +1,8 @@
 """The tabs beside Face in a real browser, and what programs get of them."""
 
+import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from pulse.upscale import NOTICE
 from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
 from tests.browser import PATIENCE, UNREADABLE
 from tests.films import Kind, decoded, make_film, picture
-from tests.test_page import FACE, TWO, client, shoot
+from tests.test_page import FACE, TWO, chosen, client, set_steps, shoot, upload
 from tests.test_page import server as server
 from tests.test_page import tiny_file as tiny_file
 from tests.test_page import visit as visit
@@ -52,11 +54,6 @@ def opened(page: Any, tab: str) -> str:
     return name
 
 
-def chosen(page: Any, part: str, text: str) -> None:
-    page.click(f"#{part} input")
-    page.get_by_role("option", name=text).click()
-
-
 def fits(page: Any) -> None:
     """Nothing is cut off at the side."""
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -79,6 +76,61 @@ def results_before_settings(page: Any, *parts: str) -> None:
         assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes)
     else:
         assert boxes[1]["x"] > boxes[0]["x"] + boxes[0]["width"]
+
+
+BAND = 40
+"""Width in pixels of the stripes in which something has to be seen."""
+
+
+def no_half_is_empty(page: Any) -> None:
+    """In most stripes of either half of the window, down to the bar at its lower edge."""
+    with Image.open(io.BytesIO(page.screenshot())) as shot:
+        pixels = np.asarray(shot.convert("RGB")).astype(int)
+    lower = min(box["y"] for box in map(_box, page.locator(".caution:visible").all()))
+    rows, columns = int(lower) // BAND, pixels.shape[1] // BAND
+    squares = pixels[: rows * BAND, : columns * BAND].reshape(rows, BAND, columns, BAND, 3)
+    used = np.ptp(squares, axis=(1, 3)).max(-1) > 8
+    for half in (used[:, : columns // 2], used[:, columns // 2 :]):
+        assert half.any(0).mean() > 0.7
+        assert half.any(1).mean() > 0.65
+
+
+def _box(part: Any) -> dict[str, float]:
+    return part.bounding_box()
+
+
+@pytest.mark.browser
+def test_no_half_of_a_tab_is_empty_at_first(visit: Visit) -> None:
+    page = visit(**WIDE)
+    no_half_is_empty(page)
+    for tab in ("Photo", "Film", "Compare"):
+        name = opened(page, tab)
+        page.wait_for_selector(f"#{name}-run")
+        assert page.locator(".coming:visible").count() >= 2
+        shoot(page, f"{name}-first")
+        no_half_is_empty(page)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("options", [WIDE, PHONE], ids=["wide", "phone"])
+def test_face(visit: Visit, options: dict[str, Any]) -> None:
+    page = visit(**options)
+    width = options["viewport"]["width"]
+    fits(page)
+    shoot(page, f"face-tab-{width}", full=True)
+    upload(page, TWO)
+    page.click("#faces [data-choice='1']")
+    set_steps(page, 3)
+    fits(page)
+    page.click("#run")
+    page.wait_for_selector("#gallery [data-choice]")
+    page.wait_for_selector("#run", state="visible")
+    assert page.locator("#paste").is_visible()
+    assert page.get_by_role("tab").filter(visible=True).count() == 4  # None is hidden in a menu.
+    fits(page)
+    results_before_settings(page, "run", "gallery", "downloads", "examples")
+    page.click("#settings > button")
+    shoot(page, f"face-result-{width}", full=True)
 
 
 @pytest.mark.browser
@@ -109,7 +161,7 @@ def test_photo(visit: Visit, photo: Path, tmp_path: Path, options: dict[str, Any
     width = options["viewport"]["width"]
     opened(page, "Photo")
     fits(page)
-    shoot(page, f"photo-tab-{width}")
+    shoot(page, f"photo-tab-{width}", full=True)
     page.set_input_files("#photo-picture input[type=file]", photo)
     page.wait_for_selector("#photo-status :text('40x30 pixels, which become 160x120')")
     chosen(page, "photo-network", "srresnet-x4")
@@ -145,7 +197,7 @@ def test_a_photo_can_be_stopped_and_mistakes_get_a_sentence(visit: Visit, tmp_pa
     page.click("#photo-run")
     page.wait_for_selector("#photo-problem :text('Choose a photo first.')")
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no picture", "utf-8")
     page.set_input_files("#photo-picture input[type=file]", text)
     page.wait_for_selector("#photo-problem :text('The photo is not a picture')")
     page.click("#photo-picture button[aria-label*='Clear'], #photo-picture [aria-label*='emove']")
@@ -171,7 +223,7 @@ def test_film(visit: Visit, film: Path, tmp_path: Path, options: dict[str, Any])
     width = options["viewport"]["width"]
     opened(page, "Film")
     fits(page)
-    shoot(page, f"film-tab-{width}")
+    shoot(page, f"film-tab-{width}", full=True)
     page.set_input_files("#film input[type=file]", film)
     page.wait_for_selector("#film-status :text('48x32 pixels, which become 192x128')")
     page.locator("#film-number input").fill("5")
@@ -204,6 +256,26 @@ def test_film(visit: Visit, film: Path, tmp_path: Path, options: dict[str, Any])
 
 
 @pytest.mark.browser
+def test_a_film_that_is_stopped(visit: Visit, tmp_path: Path) -> None:
+    page = visit(**WIDE)
+    opened(page, "Film")
+    long = make_film(tmp_path / "long.mp4", Kind((160, 120), range(0, 40 * 3600, 3600), sounds=0))
+    page.set_input_files("#film input[type=file]", long)
+    page.wait_for_selector("#film-status :text('160x120 pixels, which become 640x480; 40 frames')")
+    chosen(page, "film-network", "srresnet-x4")
+    page.click("#film-run")
+    going = page.wait_for_selector("#film-status p:text-matches('Frame [0-9]+ of 40')")
+    assert re.match(r"Frame \d+ of 40, about \d+ (s|min) left\.", going.inner_text())
+    page.wait_for_selector("#film-status [role=progressbar]")
+    assert page.locator("#film-run").is_hidden()
+    page.click("#film-stop")
+    page.wait_for_selector("#film-status :text('Stopped before anything was made.')")
+    page.wait_for_selector("#film-run", state="visible")
+    assert page.locator("#film-stop").is_hidden()
+    assert page.locator("#film-download").is_hidden()
+
+
+@pytest.mark.browser
 def test_what_is_no_film_gets_a_sentence(visit: Visit, tmp_path: Path) -> None:
     page = visit(**WIDE)
     opened(page, "Film")
@@ -229,19 +301,20 @@ def test_compare(visit: Visit, tmp_path: Path, options: dict[str, Any]) -> None:
     width = options["viewport"]["width"]
     opened(page, "Compare")
     fits(page)
-    shoot(page, f"compare-tab-{width}")
+    shoot(page, f"compare-tab-{width}", full=True)
     page.set_input_files("#compare-picture input[type=file]", FACE)
     page.wait_for_selector("#compare-matched img")
     page.click("#compare-run")
-    page.wait_for_selector("#compare-cards .methods")
+    page.wait_for_selector("#compare-cards .methods li:not(.coming)")
     page.wait_for_selector("#compare-download", timeout=5 * PATIENCE * 1000)  # Large networks.
-    cards = page.locator("#compare-cards .methods > li")
+    cards = page.locator("#compare-cards .methods > li:not(.coming)")
     titles = cards.locator("> b").all_inner_texts()
     assert titles[:2] == ["Blocks", "Smooth"]
-    assert titles[-2:] == ["PULSE as published", "PULSE"]
+    assert titles[-3:] == ["PULSE as published", "PULSE", "PULSE, 512 pixels"]
+    assert {"srgan-faces-x4", "unet-faces-x8"} < set(titles)  # Though it is enlarged by 2 alone.
     assert page.inner_text("#compare-status") == f"Done: {len(titles)} methods."
     kinds = page.locator("#compare-cards .kind").all_inner_texts()
-    assert kinds == ["enhanced"] * (len(titles) - 4) + ["imaginary"] * 2
+    assert kinds == ["enhanced"] * (len(titles) - 5) + ["imaginary"] * 3
     assert "do not exist" in page.locator(".caution:visible").inner_text()
     fits(page)
     results_before_settings(page, "compare-run", "compare-cards", "compare-settings")
@@ -278,7 +351,7 @@ def test_a_comparison_that_is_stopped_keeps_what_is_there(visit: Visit) -> None:
     page.wait_for_selector("#compare-status :text('step ')")
     page.click("#compare-stop")
     page.wait_for_selector("#compare-status :text('Stopped. What was made so far is kept.')")
-    assert page.locator("#compare-cards .methods > li").count() >= 2
+    assert page.locator("#compare-cards .methods > li:not(.coming)").count() >= 2
     page.wait_for_selector("#compare-download")
     page.wait_for_selector("#compare-run")
 
@@ -327,13 +400,14 @@ def test_compare_for_programs(server: tuple[str, Path], tmp_path: Path) -> None:
     record, archived = job.result()
     names = [one["method"] for one in record["methods"]]
     assert names[:2] == ["nearest", "bicubic"]
-    assert names[-2:] == ["paper", "default"]
+    searches = ["paper", "default", "default-512"]
+    assert names[-3:] == searches
     told = [facts["method"] for facts, _ in job.outputs() if "method" in facts]
     assert told == names  # Each as it came.
     for one in record["methods"]:
         errors = [face["mse"] for face in one["candidates"]]
         assert errors == sorted(errors)
-        assert len(errors) == (2 if one["method"] in ("paper", "default") else 1)
+        assert len(errors) == (2 if one["method"] in searches else 1)
     by_name = {one["method"]: one for one in record["methods"]}
     assert by_name["default"]["found"] is not None
     assert by_name["bicubic"]["found"] is None

@@ -15,7 +15,9 @@ from pulse.superres.tiles import upscale_tensor
 from pulse.superres.weights import REALESRGAN, AnyNetwork, NetworkError
 
 AUTO, OFF = "auto", "off"
-FINISHERS = (REALESRGAN[0], "srgan-faces-x4", "srresnet-x4")
+SHIPPED = "srgan-faces-x4"
+"""The one that always is here, and is quick."""
+FINISHERS = (REALESRGAN[0], SHIPPED, "srresnet-x4")
 """What `auto` takes: the first of these that is here. The last, which is shipped, draws soft."""
 LARGEST = 4096
 """Side in pixels that a face may be given."""

@@ -14,16 +14,19 @@ from pulse.imaging.pictures import InputError, read_picture
 from pulse.upscale import UpscaleConfig
 from pulse.web import html
 from pulse.web.blocks import file_of
-from pulse.web.compare_jobs import TITLES, Comparison, Judge, methods_of
+from pulse.web.compare_jobs import LARGER, TITLES, Comparison, Judge, methods_of
 from pulse.web.jobs import Desk, Made, Stage
-from pulse.web.markup import Card, bar, cards, lead, uri
-from pulse.web.markup import steps as explained
+from pulse.web.markup import Card, bar, cards, coming, lead, uri
 from pulse.web.scripts import CHOOSE
 from pulse.web.studio import Studio
 from pulse.web.updates import Updates, Wish, repeating
 
-NETWORK = "A network in one pass: the likeliest on average."
-EXPLAINED = explained(
+NETWORK = "A network: one answer, without a search."
+PLAIN = (TITLES["nearest"], TITLES["bicubic"])
+SEARCHES = (TITLES["paper"], TITLES["default"], TITLES[LARGER])
+EXPLAINED = coming(
+    "Here the face will appear, enlarged in each of these ways",
+    cards([Card(*words) for words in (*PLAIN, ("Networks", NETWORK), *SEARCHES)]),
     "Give it a small face: what is larger is made small first.",
     "Each method enlarges it: interpolation, networks, and PULSE's searches, one after another.",
     "You see them side by side: with how well each fits the small picture and how real it looks.",
@@ -39,6 +42,8 @@ def card_of(record: dict[str, Any], folder: Path) -> Card:
     """A method's pictures and figures as the page shows them."""
     name, faces = record["method"], record["candidates"]
     title, words = TITLES.get(name, (name, NETWORK))
+    if not faces:
+        return Card(title, record["problem"])
     best = faces[0]
     sources = [uri((folder / face["file"]).read_bytes(), "image/png") for face in faces]
     figures = [("Error", f"{best['mse']:.5f}")]
@@ -60,7 +65,7 @@ class CompareTab:
     def __init__(self, studio: Studio, examples: list[Path]) -> None:
         self.studio, self.examples = studio, examples
         self.desk, self.judge = Desk(studio, "compare"), Judge()
-        lead("Give it a small face. Every way of enlarging it that is here does so, side by side.")
+        lead("Give it a small face. Interpolation, networks and searches enlarge it, side by side.")
         bar("What networks draw need not have been there.", "PULSE's people do not exist.")
         with gr.Row(elem_classes="view"):
             with gr.Column(min_width=0, elem_classes="given"):
@@ -210,7 +215,9 @@ class CompareTab:
                 self.download: gr.DownloadButton(value=str(step.file), visible=True)
             }
             if not step.cut:
-                updates[self.status] = html.status(f"Done: {len(made)} methods.")
+                good = sum(bool(card.source) for card in made)
+                failed = f" {len(made) - good} could not do it." if good < len(made) else ""
+                updates[self.status] = html.status(f"Done: {good} methods.{failed}")
             return updates
 
         yield {self.cards: EXPLAINED, self.download: gr.DownloadButton(visible=False)}

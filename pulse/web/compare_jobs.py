@@ -9,34 +9,66 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pulse.evaluation.methods import Enlarged, Method, Network, Search, face_networks
+from pulse import superres
+from pulse.evaluation.methods import STAND_INS, Enlarged, Method, Network, Search
 from pulse.faces.prepare import LRFace
 from pulse.imaging.niqe import natural, niqe
 from pulse.imaging.pictures import InputError, as_saved, to_image, to_png, write_bytes
 from pulse.photos import ENHANCED
 from pulse.results import TOOL, encode
-from pulse.search import PRESETS
+from pulse.search import PRESETS, State
 from pulse.search.losses import squared_error
-from pulse.superres import weights
+from pulse.superres import finish, weights
+from pulse.superres.finish import AUTO
 from pulse.upscale import NOTICE, UpscaleConfig, Upscaler
+from pulse.web.controls import sentence
 from pulse.web.jobs import Made, Note, Place, Step, emptied
+from pulse.web.order import SIZES
 from pulse.web.studio import Studio, packed
 from pulse.web.updates import Opening
 from stylegan.evaluate import MISSED, FaceMeter
 from stylegan.marks import COMPOSITE, SOURCE_TYPE
 
+FINISHED = SIZES[0]
+"""Side in pixels to which a network makes the faces of a search larger."""
+LARGER = f"default-{FINISHED}"
 TITLES = {
     "nearest": ("Blocks", "Each pixel becomes a square."),
     "bicubic": ("Smooth", "Interpolation: nothing is added."),
     "paper": ("PULSE as published", "A search among faces, by the published recipe."),
     "default": ("PULSE", "A search among faces, as the tab Face does it."),
+    LARGER: (
+        f"PULSE, {FINISHED} pixels",
+        "The same faces; where they match, a second network makes up finer detail.",
+    ),
 }
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One of so many methods, and who is told how far it is."""
+
+    title: str
+    number: int
+    count: int
+    tell: Callable[[Step], None]
+
+    def say(self, words: str = "", share: float = 0.0) -> None:
+        text = f"{self.title} ({self.number + 1} of {self.count}){words}."
+        self.tell(Note(text, (self.number + share) / self.count))
+
+
+class Searched(NamedTuple):
+    """A search as it stands, and the seconds that it took."""
+
+    state: State
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -52,19 +84,23 @@ class Comparison:
     def run(self, place: Place) -> Iterator[Step]:
         """A step with a record for each method, as it is done; the last has the file of all."""
         made: list[dict[str, Any]] = []
-        folder = place.folder
+        searched: dict[UpscaleConfig, Searched] = {}
+        folder, count = place.folder, len(self.methods)
 
         def work(tell: Callable[[Step], None]) -> None:
             emptied(folder)
             write_bytes(folder / "input.png", to_png(to_image(self.face.low)))
             upscaler = self._upscaler(tell)
             for number, method in enumerate(self.methods):
-                start = time.monotonic()
-                pictures = self._drawn(method, upscaler, number, tell)
-                seconds = time.monotonic() - start
-                made.append(self._record(method, pictures, seconds, folder))
-                share = (number + 1) / len(self.methods)
-                tell(Note(f"{number + 1} of {len(self.methods)} methods are done.", share))
+                turn = Turn(title_of(method), number, count, tell)
+                turn.say()
+                try:
+                    drawn, seconds = self._drawn(method, upscaler, searched, turn)
+                    made.append(self._record(method, drawn, seconds, folder))
+                except Exception as error:  # The others can still be compared.
+                    problem = sentence(error)
+                    made.append({"method": method.name, "problem": problem, "candidates": []})
+                tell(Note(f"{number + 1} of {count} methods are done.", (number + 1) / count))
 
         shown = 0
         for step in self.studio.line.serve(work, place.stop, place.address):
@@ -88,22 +124,42 @@ class Comparison:
         return self.studio.first_upscaler(opening)
 
     def _drawn(
-        self, method: Method, upscaler: Upscaler, number: int, tell: Callable[[Step], None]
-    ) -> Float[Tensor, "n 3 r r"]:
-        """What the method makes of the face."""
-        title, words = title_of(method), f"{number + 1} of {len(self.methods)}"
-        share = number / len(self.methods)
-        tell(Note(f"{title} ({words}).", share))
-        if isinstance(method, Search):
-            images = None
-            for state in upscaler.search(self.face, method.config):
-                part = state.step / state.steps / len(self.methods)
-                tell(Note(f"{title} ({words}): step {state.step} of {state.steps}.", share + part))
-                images = state.images
-            assert images is not None
-            return as_saved(images.cpu())
-        draw = method.open(self.face.low.shape[-1], upscaler.generator.resolution)
-        return as_saved(draw(self.face.low))
+        self,
+        method: Method,
+        upscaler: Upscaler,
+        searched: dict[UpscaleConfig, Searched],
+        turn: Turn,
+    ) -> tuple[Float[Tensor, "n 3 r r"], float]:
+        """What the method makes of the face, and the seconds that it took.
+
+        Args:
+            searched: what the searches came to, so that none is made again for larger faces.
+        """
+        start = time.monotonic()
+        if not isinstance(method, Search):
+            draw = method.open(self.face.low.shape[-1], upscaler.generator.resolution)
+            return as_saved(draw(self.face.low)), time.monotonic() - start
+        plain = replace(method.config, size=None, finish=AUTO)
+        found = searched.get(plain)
+        before = 0.0 if found is None else found.seconds
+        states = (
+            upscaler.search(self.face, method.config)
+            if found is None
+            else upscaler.finishing(self.face, found.state, method.config)
+        )
+        images = None
+        for state in states:
+            images = state.images
+            if state.exact is None:
+                found = Searched(state, time.monotonic() - start)
+                turn.say(f": step {state.step} of {state.steps}", state.step / state.steps)
+            elif method.config.finishes:
+                larger = int(state.exact.isfinite().sum())
+                turn.say(f": {larger} are made larger", larger / len(state.status))
+        assert found is not None
+        assert images is not None
+        searched[plain] = found
+        return as_saved(images.cpu()), before + time.monotonic() - start
 
     def _record(
         self, method: Method, pictures: Float[Tensor, "n 3 r r"], seconds: float, folder: Path
@@ -122,6 +178,7 @@ class Comparison:
             tolerance = method.config.search.with_noise(self.face.degrade.noise).tolerance
         return {
             "method": method.name,
+            "problem": None,
             "size": size,
             "lr_size": lr_size,
             "seconds": round(seconds, 2),
@@ -160,16 +217,34 @@ def methods_of(studio: Studio, resolution: int, lr_size: int, how: UpscaleConfig
     Args:
         how: how many candidates a search is for, from which seed, in how many steps.
     """
-    names = face_networks(resolution / lr_size)
-    general = weights.default()
-    names += [general] if general not in names else []
+    names = dict.fromkeys((*networks_for(resolution / lr_size), weights.default()))
     searches = [
         Search(name, studio.first, "", replace(how, search=replace(preset, steps=how.search.steps)))
         for name, preset in (("paper", PRESETS["paper"]), ("default", PRESETS["default"]))
     ]
+    if resolution < FINISHED:
+        last = searches[-1]
+        # Not `auto`: with Real-ESRGAN's network a visitor waits a minute on a CPU.
+        config = replace(last.config, size=FINISHED, finish=finish.SHIPPED)
+        searches.append(replace(last, name=LARGER, config=config))
     return [
         Enlarged("nearest"), Enlarged("bicubic"), *(Network.of(name) for name in names), *searches,
     ]  # fmt: skip
+
+
+def networks_for(factor: float) -> list[str]:
+    """Of each family of networks for faces the one that enlarges least, but by the factor.
+
+    What it makes too large is resampled. Where no family enlarges so much, networks of photos stand
+    in, which may go over a picture several times.
+    """
+    here = superres.names()
+    scales = {name: superres.load(name).scale for name in here if "-faces-" in name}
+    nearest: dict[str, str] = {}
+    for name in sorted(scales, key=scales.__getitem__):
+        if scales[name] >= factor:
+            nearest.setdefault(name.rpartition("-x")[0], name)
+    return sorted(nearest.values()) or [name for name in STAND_INS if name in here]
 
 
 def title_of(method: Method) -> str:

@@ -24,6 +24,7 @@ from pulse.web.studio import Studio, archive
 from pulse.web.updates import Done, Near, Pasted, Searching, Updates, Waiting, repeating
 
 GONE = "This result is not kept any more; please search again."
+PUTTING = "Putting it into the photo. Where the face there is large, that can take a minute."
 CHOOSE_FIRST = "The picture shows several faces: choose one of them, or all, then search."
 
 
@@ -342,8 +343,9 @@ class FaceView:
         if visit is None or found is None:
             yield {parts.photo: html.message(GONE)}
             return
-        yield {parts.photo: html.status("Putting it into the photo.")}
+        yield {parts.photo: html.status(PUTTING)}
         stop = visit.stops[PASTING] = threading.Event()
+        visit.running += 1
         try:
             for update in self.studio.paste(visit, chosen, stop, address_of(request)):
                 if isinstance(update, Waiting):
@@ -357,6 +359,8 @@ class FaceView:
                     }
         except Exception as error:
             yield {parts.photo: html.message(sentence(error))}
+        finally:
+            visit.running -= 1
 
     @staticmethod
     def chosen_face(event: gr.EventData) -> int:

@@ -94,7 +94,9 @@ class FaceParts:
             self.one = gr.DownloadButton("Download this face", variant="primary", elem_id="one")
             self.more = gr.Button("More like this", elem_id="more")
             self.paste = gr.Button("Show it in the photo", elem_id="paste")
-            self.all = gr.DownloadButton("Download its search (ZIP)", elem_id="all")
+            self.all = gr.DownloadButton(
+                "Download its search (ZIP)", variant="primary", elem_id="all"
+            )
         self.photo = gr.HTML(js_on_load=SLIDE, elem_id="photo")
         self.photo_file = gr.DownloadButton(
             "Download the photo", variant="primary", elem_id="photo-file", visible=False
@@ -131,6 +133,7 @@ class FaceParts:
             value=AUTO,
             label="What makes it larger",
             info="The network for larger faces, and for a face that is put into a photo.",
+            elem_id="finish",
         )
         self.steps = gr.Slider(
             1,

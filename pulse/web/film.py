@@ -14,13 +14,14 @@ from pulse.web import html
 from pulse.web.blocks import file_of
 from pulse.web.film_jobs import Order, Preview, film_job, most_frames
 from pulse.web.jobs import Desk, Made, Networks, Stage
-from pulse.web.markup import bar, lead, notes
-from pulse.web.markup import steps as explained
+from pulse.web.markup import bar, coming, enlargement, lead, notes
 from pulse.web.photo import LARGEST, check_scale
 from pulse.web.studio import Studio
 from pulse.web.updates import Updates, repeating
 
-EXPLAINED = explained(
+EXPLAINED = coming(
+    "Here your film will play, larger",
+    enlargement("your film", "the same, as the network draws it", "▶"),
     "Give it a film: short, and too small.",
     "Try one frame: that takes a moment and shows what the whole will look like.",
     "Make the film: frame by frame, with its sound. A film that was stopped goes on where it was "
@@ -199,7 +200,8 @@ class FilmTab:
 
     def _shown(self, made: Made) -> Updates:
         record, file = made.record, made.file
-        assert file is not None
+        if file is None:  # It was stopped; the parts that were made stay for another time.
+            return {}
         size = f"{record['width']}x{record['height']} pixels, {html.bytes_of(file)}"
         words = f"Done: {record['frames']} frames of {size}, in {html.duration(record['seconds'])}."
         lines = [record["notice"], *record["notes"], record["damage"]]

@@ -11,12 +11,13 @@ from pathlib import Path
 from PIL import Image
 
 from pulse.imaging.colours import eight_bits
+from pulse.imaging.encode import PART
 from pulse.imaging.pictures import InputError, setting
 from pulse.photos import ENHANCED
 from pulse.results import TOOL
 from pulse.superres.pictures import PictureConfig
 from pulse.video.config import Cut, FilmConfig
-from pulse.video.film import Progress, make, shape_of, still
+from pulse.video.film import FilmProgress, make, shape_of, still
 from pulse.video.job import ENHANCED_FILM, FilmJob, job_of
 from pulse.video.parts import parts_of, work_folder
 from pulse.web import html
@@ -45,7 +46,10 @@ class Order:
     networks: Networks
 
     def run(self, place: Place) -> Iterator[Step]:
-        """The last step has the film. What was made of one that is stopped stays in the folder."""
+        """The last step has the film, or says that parts of one that was stopped are in the folder.
+
+        They need not be made again.
+        """
         source, most = self.job.footage.path, most_frames(self.studio.limits)
         target = place.folder / f"{source.stem}-enlarged{SUFFIX}"
         job, made = replace(self.job, target=target), None
@@ -55,7 +59,7 @@ class Order:
             tell(Note(f"Opening the network {job.network}."))
             method, start = job.method(self.networks.open(job.network)), time.monotonic()
             emptied(place.folder, parts_of(target).name)
-            progress = Progress(0, None, 0)
+            progress = FilmProgress(0, None, 0)
             with (
                 reworded(_said(source) | {str(target): "The result"}),
                 work_folder(target, job.identity()) as folder,
@@ -82,6 +86,8 @@ class Order:
         yield from self.studio.line.serve(work, place.stop, place.address)
         if made is not None:
             yield made
+        elif parts := len([*parts_of(target).glob(f"*.{PART}")]):
+            yield Made({"parts": parts}, folder=place.folder, cut=True)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class Preview:
             yield made
 
 
-def frames_done(progress: Progress) -> Note:
+def frames_done(progress: FilmProgress) -> Note:
     total = "" if progress.total is None else f" of {progress.total}"
     left = "" if progress.left is None else f", about {html.duration(progress.left)} left"
     share = progress.done / progress.total if progress.total else None

@@ -21,6 +21,7 @@ from pulse.upscale import Precision, choose_device, network_precision
 from pulse.web import html
 from pulse.web.blocks import address_of
 from pulse.web.controls import sentence
+from pulse.web.line import RefusedError
 from pulse.web.studio import Studio
 from pulse.web.updates import Updates, Waiting
 
@@ -200,7 +201,9 @@ class Desk:
         try:
             job, made = prepare(), None  # Who asks for what cannot be is not kept.
             with self._at_work(request, stop) as place:
-                for step in job.run(place):
+                for number, step in enumerate(job.run(place)):
+                    if number == 0:  # It was let into the line.
+                        self.studio.make_room(str(request.session_hash))
                     if isinstance(step, Made):
                         made = step
                         yield show(step)
@@ -235,10 +238,18 @@ class Desk:
 
     @contextmanager
     def _at_work(self, request: gr.Request, stop: threading.Event) -> Iterator[Place]:
-        visit = self.studio.visit(str(request.session_hash))
+        """A visitor's place; one who is new and whom the line refuses is not kept."""
+        key = str(request.session_hash)
+        new, visit = self.studio.find(key) is None, self.studio.expect(key)
         visit.stops[self.tab], visit.running = stop, visit.running + 1
         try:
             yield Place(visit.folder / self.tab, stop, address_of(request))
+        except RefusedError:
+            if visit.stops.get(self.tab) is stop:
+                del visit.stops[self.tab]  # So that it is not taken for a job that was stopped.
+            if new and visit.running == 1:
+                self.studio.leave(key)
+            raise
         finally:
             visit.running -= 1
 

@@ -15,8 +15,15 @@ EVERY = 0.25
 """Seconds between two looks at a search that is going on."""
 
 
-class _StoppedError(Exception):
-    """Leaves the work of a visitor who does not wait for it any more."""
+class RefusedError(InputError):
+    """There is no place in the line."""
+
+
+class _StoppedError(BaseException):
+    """Leaves the work of a visitor who does not wait for it any more.
+
+    No part of the work may take it for a failure that it can go on after.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +50,16 @@ class Line:
             address: of who asks for it, where that is known.
 
         Raises:
-            InputError: too many wait already, or too many of that address.
+            RefusedError: too many wait already, or too many of that address.
         """
         with self._lock:
             if len(self._tickets) >= self._most:
-                raise InputError("Too many people are waiting; please come back in a few minutes.")
+                raise RefusedError(
+                    "Too many people are waiting; please come back in a few minutes."
+                )
             held = sum(ticket.address == address for ticket in self._tickets)
             if address and held >= self._each:
-                raise InputError("Too many searches of yours are waiting; let one of them end.")
+                raise RefusedError("Too many searches of yours are waiting; let one of them end.")
             self._tickets.append(ticket := _Ticket(address))
             return ticket
 
@@ -83,7 +92,7 @@ class Line:
         The place is free again when what is being computed then is over.
 
         Raises:
-            InputError: the line is too long.
+            RefusedError: the line is too long.
         """
         ticket = self.join(address)
         try:

@@ -17,17 +17,18 @@ class Card:
     """What a method made of a face.
 
     Attributes:
-        source: its picture, as a URI; `others` are those of its further candidates.
+        source: its picture, as a URI, "" where there is none; `others` are those of its further
+            candidates.
         kind: what it is, in a word: "imaginary", "enhanced" or "".
         figures: what was measured, as name and value.
     """
 
     title: str
     words: str
-    source: str
-    others: tuple[str, ...]
-    kind: str
-    figures: tuple[tuple[str, str], ...]
+    source: str = ""
+    others: tuple[str, ...] = ()
+    kind: str = ""
+    figures: tuple[tuple[str, str], ...] = ()
 
 
 @cache
@@ -47,9 +48,19 @@ def bar(text: str, strong: str) -> gr.HTML:
     return gr.HTML(str(_parts().bar(text, strong)), elem_classes="bottom-bar")
 
 
-def steps(*lines: str) -> str:
-    """What will happen, where results will be; the first words of a line end with a colon."""
-    return str(_parts().steps([line.partition(":") for line in lines]))
+def coming(title: str, places: str, *lines: str) -> str:
+    """What stands where results will be.
+
+    Args:
+        places: HTML of where which result will be.
+        lines: what will happen; the first words of each end with a colon.
+    """
+    return str(_parts().coming(title, places, [line.partition(":") for line in lines]))
+
+
+def enlargement(small: str, large: str, sign: str = "?") -> str:
+    """Places for something small and what it becomes, each with its name under a sign."""
+    return str(_parts().enlargement(small, large, sign))
 
 
 def notes(lines: Sequence[str]) -> str:

@@ -31,8 +31,7 @@ from pulse.web.jobs import (
     emptied,
     reworded,
 )
-from pulse.web.markup import bar, lead, notes
-from pulse.web.markup import steps as explained
+from pulse.web.markup import bar, coming, enlargement, lead, notes
 from pulse.web.scripts import CHOOSE
 from pulse.web.studio import Studio
 from pulse.web.updates import Limits, Updates, repeating
@@ -42,7 +41,9 @@ SHOWN = 2048
 """Longest side in pixels of what the slider shows."""
 LARGEST = 8
 WEBP = "image/webp"
-EXPLAINED = explained(
+EXPLAINED = coming(
+    "Here your photo will appear, larger",
+    enlargement("your photo", "the same, as the network draws it"),
     "Give it a picture: any photo or drawing that is too small, of anything.",
     "A network draws it larger: tile by tile, with the detail that such pictures mostly have.",
     "You compare: slide between your picture and the result, and download it. Date, place and "

@@ -5,16 +5,19 @@ So PULSE was judged (Menon et al. 2020, section 5.1): mean opinion scores from 1
 
 from __future__ import annotations
 
-import base64
 import random
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from jinja2 import Environment, PackageLoader
 
 from pulse.evaluation.opinions import BEST, WORST, Shown, keep, lines_of, opinions, to_rate
+from pulse.web.markup import uri
 from pulse.web.server import Site
 
 WORDS = ("clearly made up", "poor", "fair", "good", "like a real photo")
@@ -67,6 +70,12 @@ class Visit:
     order: tuple[Shown, ...]
     number: int = 0
 
+    @classmethod
+    def begun(cls, shown: Sequence[Shown]) -> Visit:
+        """By somebody new, who sees the pictures in an order of his own."""
+        order = random.SystemRandom().sample(shown, len(shown))
+        return cls(secrets.token_hex(6), tuple(order))
+
 
 def site_of(folder: Path) -> Site:
     """The page for a comparison in a folder.
@@ -77,16 +86,15 @@ def site_of(folder: Path) -> Site:
     shown = to_rate(folder)
 
     def begin() -> tuple[Visit, str]:
-        order = random.SystemRandom().sample(shown, len(shown))
-        visit = Visit(secrets.token_hex(6), tuple(order))
-        return visit, _html(folder, visit)
+        visit = Visit.begun(shown)
+        return visit, shown_as(folder, visit)
 
     def rated(visit: Visit, event: gr.SelectData) -> tuple[Visit, str]:
         score, number = event.index, event.value
         if number == visit.number < len(visit.order) and score in range(WORST, BEST + 1):
             keep(folder, visit.order[number], int(score), visit.rater)
             visit = replace(visit, number=number + 1)
-        return visit, _html(folder, visit)
+        return visit, shown_as(folder, visit)
 
     with gr.Blocks(title="PULSE: how real?", analytics_enabled=False) as page:
         visit = gr.State()
@@ -96,23 +104,17 @@ def site_of(folder: Path) -> Site:
     return Site(page, CSS)
 
 
-def _html(folder: Path, visit: Visit) -> str:
+def shown_as(folder: Path, visit: Visit) -> str:
     """The picture and its five buttons; at the end what was said of each method."""
     if visit.number == len(visit.order):
-        scores = escape("\n".join(lines_of(opinions(folder))))
-        return (
-            "<div class='rate'><h2>Thank you, that was all.</h2>"
-            f"<p>Mean opinions so far, with 95% intervals:</p><pre>{scores}</pre></div>"
-        )
-    data = base64.b64encode(visit.order[visit.number].file(folder).read_bytes()).decode()
-    buttons = "".join(
-        f"<button data-score='{score}'><b>{score}</b>{word}</button>"
-        for score, word in enumerate(WORDS, WORST)
-    )
-    return (
-        f"<div class='rate' data-number='{visit.number}'>"
-        "<h2>How much does this look like a photo of a person?</h2>"
-        f"<p>{visit.number + 1} of {len(visit.order)}; the keys 1 to 5 do it, too.</p>"
-        f"<p><img alt='the picture to rate' src='data:image/png;base64,{data}'></p>"
-        f"<div class='scores'>{buttons}</div></div>"
-    )
+        return str(_parts().thanks(lines_of(opinions(folder))))
+    source = uri(visit.order[visit.number].file(folder).read_bytes(), "image/png")
+    words = enumerate(WORDS, WORST)
+    return str(_parts().card(visit.number, len(visit.order), source, list(words)))
+
+
+@cache
+def _parts() -> Any:
+    """The macros of `rate.html`, which escape what they are given."""
+    environment = Environment(loader=PackageLoader("pulse.web", ""), autoescape=True)
+    return environment.get_template("rate.html").module

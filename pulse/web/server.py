@@ -128,8 +128,8 @@ def serve(
     Raises:
         InputError: the address cannot be used.
     """
-    # A search lets others in at each of its thousand small operations, and would wait 5 ms each time
-    # to be let in again while requests are answered.
+    # A search lets others in at each of its thousand small operations, and would wait 5 ms each
+    # time to be let in again while requests are answered.
     sys.setswitchinterval(SWITCH)
     # Being told to end is as good as Ctrl-C: either way the temporary files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -262,16 +262,25 @@ class Studio:
 
     def visit(self, key: str) -> Visit:
         """The same for one who searches, after whom others may have to be forgotten."""
+        visit = self.expect(key)
+        self.make_room(key)
+        return visit
+
+    def expect(self, key: str) -> Visit:
+        """The same for one who may yet be refused, and for whom nobody is forgotten before."""
         visit = self.find(key)
         if visit is not None:
             return visit
         with self._lock:
-            idle = [other for other, one in self._visits.items() if not one.running]
-            visit = self._visits.setdefault(key, Visit(self.new_folder()))
+            return self._visits.setdefault(key, Visit(self.new_folder()))
+
+    def make_room(self, key: str) -> None:
+        """Forget those who were idle longest, if there are too many visitors with that one."""
+        with self._lock:
+            idle = [k for k, one in self._visits.items() if not one.running and k != key]
             excess = max(len(self._visits) - self.limits.visitors, 0)
         for other in idle[:excess]:
             self.leave(other)
-        return visit
 
     def new_folder(self) -> Path:
         """A folder for files to fetch, whose name nobody else can guess."""
@@ -322,6 +331,8 @@ class Studio:
                 small = to_tensor(new)[None].to(upscaler.generator.device)
                 new = to_image(finisher.fitted(small, size)[0])
                 facts |= finished_by(finisher)
+            if stop.is_set():  # Meanwhile, which can have been long, there is another picture.
+                return
             target = past.folder / f"photo-{index:02d}.png"
             write_bytes(target, pasted(new, facts, framing, photo))
         finally:

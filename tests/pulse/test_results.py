@@ -47,7 +47,7 @@ def result(tiny: Generator) -> Result:
 
 def test_files_and_record(result: Result, tmp_path: Path) -> None:
     record = write_result(result, tmp_path / "face")
-    assert record == json.loads((tmp_path / "face" / "result.json").read_text())
+    assert record == json.loads((tmp_path / "face" / "result.json").read_text("utf-8"))
     names = {path.name for path in (tmp_path / "face").iterdir()}
     candidates = {f"candidate-{i:02d}.png" for i in range(3)}
     assert names == candidates | {"input.png", "comparison.png", "result.json"}
@@ -121,7 +121,7 @@ def test_all_that_holds_a_made_face_carries_its_mark(result: Result, tmp_path: P
     photo_file = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
     photo = read_picture(photo_file)
     (face,) = prepare(photo, FaceSettings(8), 32)
-    pasted = replace(result, face=face)
+    pasted = replace(result, face=face, config=replace(result.config, finish="compact-x4"))
     zipped = archive(pasted, tmp_path / "zip")
     write_result(pasted, tmp_path / "files", photo=photo.image)
     files = {path.name: path.read_bytes() for path in (tmp_path / "files").glob("*.png")}
@@ -170,7 +170,7 @@ def test_an_overflowed_candidate_is_written_too(result: Result, tmp_path: Path) 
     record = write_result(replace(result, state=broken), tmp_path)
     assert record["candidates"][0]["mse"] is None
     assert record["candidates"][0]["status"] == "nonfinite"
-    json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
+    json.loads((tmp_path / "result.json").read_text("utf-8"), parse_constant=pytest.fail)
 
 
 def test_matches_come_first_and_the_most_plausible_of_them_before_the_others(

@@ -16,7 +16,7 @@ from pulse.imaging.join import Companions
 from pulse.imaging.pictures import InputError, to_png
 from pulse.superres.pictures import PictureConfig
 from pulse.video.config import Cut
-from pulse.video.film import Progress, make, shape_of, still
+from pulse.video.film import FilmProgress, make, shape_of, still
 from pulse.video.footage import open_footage
 from pulse.video.methods import Batches, Frames, Method, compare, recurrent, side_by_side
 from pulse.video.parts import FilmSink, PictureSink, work_folder
@@ -43,8 +43,8 @@ def sink(clip: Clip, folder: Path, target: Path) -> FilmSink:
     return FilmSink(folder, target, shape, companions)
 
 
-def made(clip: Clip, target: Path, stop_after: int | None = None) -> list[Progress]:
-    seen: list[Progress] = []
+def made(clip: Clip, target: Path, stop_after: int | None = None) -> list[FilmProgress]:
+    seen: list[FilmProgress] = []
     with work_folder(target, {"film": "this"}) as folder:
         for progress in make(clip, TRAIL, sink(clip, folder, target), Cut(), part=20):
             seen.append(progress)
@@ -123,9 +123,9 @@ def test_a_few_frames_at_a_time(tmp_path: Path) -> None:
 
 
 def test_speed_and_what_is_left() -> None:
-    assert Progress(10, 30, 4).left == 5
-    assert Progress(10, None, 4).left is None
-    assert Progress(0, 30, 0).left is None
+    assert FilmProgress(10, 30, 4).left == 5
+    assert FilmProgress(10, None, 4).left is None
+    assert FilmProgress(0, 30, 0).left is None
 
 
 def test_pictures_go_on_with_their_times(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_times_that_are_none(tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(picture(number, 40, 30)).save(tmp_path / f"{number}.png")
     for text in ("0\n40\n", "0\n40\n30\n", "0\nsoon\n80\n"):
-        (tmp_path / "timecodes.txt").write_text(f"# timestamp format v2\n{text}")
+        (tmp_path / "timecodes.txt").write_text(f"# timestamp format v2\n{text}", "utf-8")
         with pytest.raises(InputError, match="does not hold 3 times that rise"):
             open_footage(tmp_path, None, tone_map=False)
 

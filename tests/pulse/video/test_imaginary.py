@@ -23,6 +23,7 @@ from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.video.config import Cut, FaceConfig, FilmConfig
 from pulse.video.film import make, shape_of
 from pulse.video.imaginary import (
+    Carried,
     Faces,
     followed,
     matches,
@@ -181,7 +182,8 @@ def test_where_it_loses_the_match_it_begins_anew(upscaler: Upscaler) -> None:
     def drawn(tolerance: float, frames: dict[int, torch.Tensor], seed: int = 0) -> list[dict]:
         search = SearchConfig(steps=1, tolerance=tolerance, exact=False)
         how = FaceConfig(seed=seed, candidates=2, search=search, hold=100.0, label=False)
-        faces, entries, carried = Faces(upscaler, [standing], how), list[dict](), dict[int, Start]()
+        faces, entries = Faces(upscaler, [standing], how), list[dict]()
+        carried = dict[int, Carried]()
         for number, small in frames.items():
             faces.drawn(number, small, small, carried, entries)
         return entries

@@ -29,16 +29,18 @@ def page(log: Path) -> Iterator[str]:
     """The address of a page that asks for a login."""
     environment = {**os.environ, "TMPDIR": str(log.parent), "PULSE_HOME": str(log.parent / "home")}
     command = [sys.executable, "app.py", "--port", "0", "--no-fetch", "--auth", "ann:secret"]
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
     try:
         end = time.monotonic() + WAIT
-        while not (found := re.search(r"PULSE is at (http://127\S+)/ ", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
+        while not (found := re.search(r"PULSE is at (http://127\S+)/ ", log.read_text("utf-8"))):
+            assert process.poll() is None, log.read_text("utf-8")
+            assert time.monotonic() < end, log.read_text("utf-8")
             time.sleep(0.1)
         # Until then it is not silent.
-        assert log.read_text().startswith("Opening the generator faces and the page, which takes")
+        assert log.read_text("utf-8").startswith(
+            "Opening the generator faces and the page, which takes"
+        )
         yield found[1]
     finally:
         process.terminate()
@@ -116,4 +118,4 @@ def test_odd_programs_get_a_sentence(
     assert "event: error" in said
     assert words in said
     assert "pydantic" not in said
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in log.read_text("utf-8")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,9 +122,15 @@ def test_a_film_goes_on_where_it_was_stopped(
     assert (made.record["width"], made.record["frames"]) == (32, 12)
     assert made.record["output"] == "a-enlarged.mp4"
     there = Place(tmp_path / "cut", threading.Event())
+    told = []
     for step in whole.run(there):
+        told.append(step)
         if isinstance(step, Note) and (step.share or 0) >= 5 / 12:
             there.stop.set()
+    # A part was whole, and it is said that it stays.
+    assert isinstance(told[-1], Made)
+    assert (told[-1].cut, told[-1].file) == (True, None)
+    assert told[-1].record["parts"] >= 1
     again = list(whole.run(place(tmp_path / "cut")))
     assert isinstance(again[-1], Made)
     assert again[-1].file is not None
@@ -179,6 +186,38 @@ def test_jobs_of_a_tab_wait_and_end_with_their_visitor(studio: Studio) -> None:
     assert "On and on" in str([next(second), next(second)])
     desk.halt(person("b"))
     assert "Stopped before anything was made" in str(list(second))
+
+
+def test_who_is_refused_by_the_line_evicts_nobody(studio: Studio) -> None:
+    """100 of those who came while it was full made the page forget all who looked at results."""
+    studio.limits = replace(studio.limits, visitors=3)
+    desk, shown = Desk(studio, "photo"), stage()
+    running = desk.attend(person("a"), shown, lambda: Endless(studio), lambda _: {})
+    waiting = desk.attend(person("b"), shown, lambda: Endless(studio), lambda _: {})
+    for job in (running, waiting):
+        next(job)
+        next(job)
+    studio.visit("reader")
+    for number in range(20):
+        told = list(desk.attend(person(f"s{number}"), shown, lambda: Endless(studio), lambda _: {}))
+        assert "Too many people are waiting" in str(told)
+        assert studio.find(f"s{number}") is None
+    assert studio.find("reader") is not None
+    assert len(list(studio.folder.iterdir())) == 3
+    # Who was known before and is refused keeps what he has.
+    list(desk.attend(person("reader"), shown, lambda: Endless(studio), lambda _: {}))
+    assert studio.find("reader") is not None
+    # Who is let in may make room for himself.
+    desk.halt(person("b"))
+    list(waiting)
+    last = desk.attend(person("c"), shown, lambda: Endless(studio), lambda _: {})
+    next(last)
+    next(last)
+    assert studio.find("c") is not None
+    assert studio.find("reader") is None
+    for name, job in (("a", running), ("c", last)):
+        desk.halt(person(name))
+        list(job)
 
 
 def test_who_left_took_the_files_along(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:

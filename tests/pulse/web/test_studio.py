@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from pulse.imaging.degrade import DegradeConfig
-from pulse.imaging.pictures import InputError, Picture
+from pulse.imaging.pictures import InputError, Picture, to_image
 from pulse.search import SearchConfig, Status
+from pulse.superres import weights
 from pulse.superres.finish import AUTO, OFF, Finisher
+from pulse.superres.networks import CompactConfig
 from pulse.upscale import UpscaleConfig, Upscaler
+from pulse.web import html
 from pulse.web.face import FaceView
 from pulse.web.history import FACES, Asked, Past, Visit
 from pulse.web.line import EVERY, Line, follow
@@ -163,7 +167,7 @@ def run(studio: Studio, wanted: Wish, how: UpscaleConfig) -> list[Update]:
 
 def test_refusals_are_sentences(studio: Studio, tmp_path: Path) -> None:
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no picture", "utf-8")
     cut = tmp_path / "cut.jpg"
     cut.write_bytes((EXAMPLES / "astronaut.jpg").read_bytes()[:2000])
     plain, large = tmp_path / "plain.png", tmp_path / "large.png"
@@ -206,6 +210,7 @@ def test_another_generator_is_opened_when_asked_for(studio: Studio) -> None:
     assert updates[-1].result.upscaler.generator.resolution == 128
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_faces_of_a_photo_and_paste_back(studio: Studio) -> None:
     photo = EXAMPLES / "two.jpg"
     assert len(studio.framings(photo, as_it_is=False)) == 2
@@ -224,12 +229,80 @@ def test_faces_of_a_photo_and_paste_back(studio: Studio) -> None:
         assert (left[0] == left[1]) != (new.tobytes() == original.tobytes())
     framing = past.face.framing
     assert framing is not None
-    assert (pasted.note is None) == (framing.side <= 4 * 32)  # which a network makes four times.
+    assert 4 * 32 < framing.side <= 16 * 32
+    assert pasted.note is None  # which a network makes, going over them twice.
     kept(visit, run(studio, wish(), config(2, 1))[-1], wish())
     with pytest.raises(InputError, match="none to replace"):
         next(studio.paste(visit, 1, threading.Event()))
     with pytest.raises(InputError, match="no photo"):
         next(studio.paste(visit, 2, threading.Event()))
+
+
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize(
+    ("drawn", "side", "size"),
+    [
+        (128, 100, 128), (128, 300, 300), (128, 512, 512), (128, 1000, 1000), (128, 3000, 1024),
+        (32, 3000, 512), (512, 3000, 2048),
+    ],
+)  # fmt: skip
+def test_a_second_pass_fills_a_large_place_in_a_photo(
+    studio: Studio, drawn: int, side: int, size: int
+) -> None:
+    upscaler = studio.first_upscaler(lambda _: None)
+    wanted, finisher = upscaler.for_photo(drawn, side, AUTO)
+    assert wanted == size
+    assert (finisher is None) == (size == drawn)
+    assert finisher is None or finisher.passes(drawn, wanted) == 1 + (size > 4 * drawn)
+    assert upscaler.for_photo(drawn, side, OFF) == (drawn, None)
+
+
+def test_real_esrgan_goes_over_a_face_once_on_a_cpu(studio: Studio) -> None:
+    upscaler = studio.first_upscaler(lambda _: None)
+    network = weights.build(CompactConfig(4, 1, 4))
+    upscaler._finishers[AUTO] = Finisher(network, weights.REALESRGAN[0], "")
+    assert upscaler.for_photo(128, 1000, AUTO)[0] == 512
+
+
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize("size", [512, 1024])
+def test_a_face_that_is_found_goes_through_the_network(
+    studio: Studio, tiny: Generator, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = tiny.w_mean.expand(1, tiny.num_layers, -1)
+    drawn = (tiny.synthesis(ws) / 2 + 0.5).clamp(0, 1)
+    picture = tmp_path / "small.png"
+    to_image(DegradeConfig().operator(32, 8)(drawn)[0]).save(picture)
+    network, given, made = Finisher.enlarge, [], []
+
+    def noted(finisher: Finisher, images: torch.Tensor, size: int) -> torch.Tensor:
+        given.append(images)
+        made.append(network(finisher, images, size))
+        return made[-1]
+
+    monkeypatch.setattr(Finisher, "enlarge", noted)
+    how = UpscaleConfig(1, search=SearchConfig(steps=100, draws=2), size=size)
+    done = run(studio, wish(picture), how)[-1]
+    assert isinstance(done, Done)
+    result = done.result
+    assert result.state.status == (Status.FOUND,)
+    assert given[0].shape == (1, 3, 32, 32)
+    blocks = given[0].repeat_interleave(size // 32, 2).repeat_interleave(size // 32, 3)
+    smooth = F.interpolate(given[0], (size, size), mode="bicubic")
+    far = (smooth - blocks).abs().mean()
+    assert (made[0] - blocks).abs().mean() < far / 4  # What the network does: no interpolation.
+    assert result.state.images.shape == (1, 3, size, size)
+    assert (result.state.images - blocks).abs().mean() < 0.03  # All but the last of the error.
+
+    record = result.record("png")
+    assert (record["size"], record["finish"]["network"]) == (size, "srgan-faces-x4")
+    assert record["candidates"][0]["mse_exact"] < 1e-5
+    past = kept(studio.visit("someone"), done, wish(picture))
+    with Image.open(past.file(0)) as image:
+        assert image.size == (size, size)
+    words = f"made {size}x{size} by the network srgan-faces-x4"
+    assert words in html.detail(past, 0)
+    assert f"What matches was made {size} pixels large by srgan-faces-x4." in html.outcome(result)
 
 
 def kept(visit: Visit, done: Update, wanted: Wish, finish: str = AUTO) -> Past:
@@ -309,6 +382,7 @@ def test_a_command_says_what_is_not_the_default() -> None:
     )
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_a_chosen_network_is_for_the_photo_where_faces_stay_as_drawn(studio: Studio) -> None:
     """Unless a size is asked for it makes no face larger but the one that is put into a photo."""
     named = order(FACE, finish="srresnet-x4").asked()
@@ -518,20 +592,57 @@ def test_another_picture_ends_the_search_and_takes_its_results_away(studio: Stud
     assert visit.running == 0
 
 
-def test_a_face_of_a_search_that_was_stopped_goes_into_the_photo(studio: Studio) -> None:
+@pytest.mark.usefixtures("small_networks")
+def test_a_face_of_a_search_that_was_stopped_goes_into_the_photo(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page, photo = Handlers(studio), EXAMPLES / "two.jpg"
     request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
-    studio.framings(photo, as_it_is=False)
+    side = studio.framings(photo, as_it_is=False)[0].side
     list(page.search(request, *astuple(order(photo, candidates=1, steps=1))))
     page.halt(request)
     last = list(page.put_back(0, request))[-1]
     assert "right of it with an imaginary face" in last["photo"]
-    begun = page.put_back(0, request)
-    next(begun)
+    assert "finer than what can be drawn" not in last["photo"]
+
+    # Without a network it is as it was drawn, which is said.
+    list(page.search(request, *astuple(order(photo, candidates=1, steps=1, finish=OFF))))
+    last = list(page.put_back(1, request))[-1]
+    assert (
+        f"The photo is finer than what can be drawn: the face takes {side}x{side} of its pixels "
+        "and was drawn with 32x32, so that it looks softer than what is around it."
+    ) in last["photo"]
+
+    # Another picture ends it, also while a network is at work.
+    visit, fitted = studio.find("me"), Finisher.fitted
+    assert visit is not None
+
+    def meanwhile(finisher: Finisher, images: torch.Tensor, size: int) -> torch.Tensor:
+        visit.turn_to(None, threading.Event())
+        return fitted(finisher, images, size)
+
+    monkeypatch.setattr(Finisher, "fitted", meanwhile)
+    assert "photo_file" not in str(list(page.put_back(0, request)))
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_who_has_a_face_put_into_the_photo_is_not_evicted(studio: Studio) -> None:
+    page, photo = Handlers(studio), EXAMPLES / "two.jpg"
+    request: Any = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="1.2.3.4"))
+    studio.framings(photo, as_it_is=False)
+    list(page.search(request, *astuple(order(photo, candidates=1, steps=1))))
     visit = studio.find("me")
     assert visit is not None
-    visit.turn_to(None, threading.Event())
-    assert "photo_file" not in str(list(begun)) or not visit.stops["pasting"].is_set()
+    others = [studio.line.join() for _ in range(studio.limits.searches)]
+    pasting = page.put_back(0, request)
+    assert "in the line" in str([next(pasting), next(pasting)])
+    for name in ("a", "b", "c"):
+        studio.visit(name)
+    assert studio.find("me") is visit
+    for ticket in others:
+        studio.line.leave(ticket)
+    assert "with an imaginary face" in list(pasting)[-1]["photo"]
+    assert visit.running == 0
 
 
 def test_who_has_not_seen_the_faces_of_a_photo_cannot_search_for_one(studio: Studio) -> None:
