@@ -1,8 +1,9 @@
 # The page for visitors, or any other command; docs/deploy.md says how to run it.
 FROM python:3.12-slim
 
-# An index of PyTorch's own, as of its builds for the CPU or for one CUDA; empty is pip's choice.
-ARG TORCH_INDEX=""
+# Which of PyTorch's builds: cpu, or one for a CUDA, such as cu130. pip would take gigabytes of CUDA
+# on Linux; uv knows where the others are.
+ARG TORCH=cpu
 ARG EXTRAS="evaluate"
 
 WORKDIR /app
@@ -11,11 +12,9 @@ COPY align align
 COPY stylegan stylegan
 COPY pulse pulse
 COPY examples examples
-RUN if [ -n "$TORCH_INDEX" ]; then \
-        version=$(sed -n 's/^torch==//p' constraints.txt) \
-        && pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" "torch==$version"; \
-    fi \
-    && pip install --no-cache-dir -c constraints.txt ".[$EXTRAS]" \
+RUN pip install --no-cache-dir uv \
+    && uv pip install --system --no-cache --torch-backend "$TORCH" -c constraints.txt ".[$EXTRAS]" \
+    && pip uninstall --yes uv \
     && rm -rf /app/*
 
 RUN useradd --create-home --uid 1000 pulse && mkdir /cache && chown pulse /cache

@@ -242,6 +242,9 @@ def _predictor() -> dlib.shape_predictor:
 
 
 def _model(name: str) -> str:
-    """A dlib model file of face_recognition_models, which cannot be imported any more."""
+    """A dlib model file of face_recognition_models, which cannot be imported any more.
+
+    `stylegan/evaluate.py` has the same two lines, since neither package knows the other.
+    """
     package = "face_recognition_models"
     return str(distribution(package).locate_file(f"{package}/models/{name}"))

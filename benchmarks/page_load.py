@@ -43,9 +43,7 @@ def main() -> int:
     def visit(url: str, number: int, folder: Path) -> None:
         rng = random.Random(number)
         # Without that each of its requests reads all certificates, which takes the machine.
-        client = Client(
-            url, verbose=False, download_files=folder / str(number), ssl_verify=False
-        )
+        client = Client(url, verbose=False, download_files=folder / str(number), ssl_verify=False)
         while time.monotonic() < end:
             job = client.submit(
                 handle_file(rng.choice(PICTURES)), candidates=2, steps=rng.randrange(1, 20),

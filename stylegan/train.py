@@ -39,7 +39,7 @@ from stylegan.precision import multiplies_bfloat16
 from stylegan.projected import ProjectedJudge
 from stylegan.sheet import save_sheet
 from stylegan.stylegan2 import Block, StyleGAN2, StyleGAN2Config
-from stylegan.training_config import DivergedError, Progress, TrainConfig
+from stylegan.training_config import DivergedError, LogLine, TrainConfig
 from stylegan.widen import widen
 
 R1_INTERVAL = 16
@@ -234,7 +234,7 @@ class Trainer:
             images.append(self.average.synthesis(ws).cpu())
         save_sheet(torch.cat(images), path)
 
-    def run(self, data: Pictures, every: int = 2_000) -> Iterator[Progress]:
+    def run(self, data: Pictures, every: int = 2_000) -> Iterator[LogLine]:
         """Train to the end, reporting about every `every` pictures."""
         while True:
             resolution = self.generator.resolution
@@ -246,7 +246,7 @@ class Trainer:
                 return
             self.grow()
 
-    def _stage(self, data: Pictures, images: int, every: int) -> Iterator[Progress]:
+    def _stage(self, data: Pictures, images: int, every: int) -> Iterator[LogLine]:
         batch = self.config.batch
         data = data.to(self.device)
         start, first = time.monotonic(), self.images
@@ -278,7 +278,7 @@ class Trainer:
                         f"Training diverged at {self.images} pictures of "
                         f"{self.generator.resolution} pixels: go on with a lower learning rate."
                     )
-                yield Progress(
+                yield LogLine(
                     self.generator.resolution,
                     self.images,
                     shown / elapsed,

@@ -82,7 +82,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Progress:
+class LogLine:
     """One line of the log, over the steps since the last one.
 
     Attributes:

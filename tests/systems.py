@@ -7,3 +7,7 @@ import pytest
 
 UNIX = pytest.mark.skipif(os.name == "nt", reason="links, pipes and signals are as Unix has them")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc and limits are as Linux has them")
+NOT_ROOT = pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0,
+    reason="root may write everywhere, as may who is on Windows",
+)

@@ -152,7 +152,11 @@ def names_encoding(call: ast.Call) -> bool:
     return there or any(keyword.arg == "encoding" for keyword in call.keywords)
 
 
-@pytest.mark.parametrize("path", files_of_all(), ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [*files_of_all(), *sorted((ROOT / "tests").glob("**/*.py"))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_text_has_the_same_encoding_on_every_system(path: Path) -> None:
     """Windows would take another than UTF-8 where none is named."""
     calls = [x for x in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(x, ast.Call)]

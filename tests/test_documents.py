@@ -5,13 +5,18 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 from pulse import __version__
-from stylegan.marks import COMPOSITE, SOURCE_TYPE
+from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"])
-MADE = ("result", "does-well", "falls-apart", "paste", "page")
+MADE = (
+    *(f"docs/{name}.png" for name in ("result", "does-well", "falls-apart", "paste", "page")),
+    "examples/imaginary.png",
+    "examples/two.jpg",
+)
 
 
 def anchors(path: Path) -> set[str]:
@@ -37,8 +42,11 @@ def test_the_readme_is_one_screen() -> None:
 
 @pytest.mark.parametrize("name", MADE)
 def test_pictures_of_made_faces_say_so(name: str) -> None:
-    data = (ROOT / "docs" / f"{name}.png").read_bytes()
+    data = (ROOT / name).read_bytes()
     assert SOURCE_TYPE.encode() in data or COMPOSITE.encode() in data
+    with Image.open(ROOT / name) as image:  # Where programs look for it.
+        image.load()
+        assert "DigitalSourceType" in str(image.info.get("xmp") or image.info[XMP_KEY])
 
 
 def test_the_version_is_the_same_everywhere() -> None:

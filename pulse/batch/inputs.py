@@ -31,6 +31,8 @@ from pulse.settings import Settings
 
 WRONG = "line "
 """How the records call lines of a list that are wrong, with their number behind it."""
+UNLISTED = "/"
+"""What the records have behind the name of a folder that cannot be listed; no picture's has it."""
 TOO_DEEP = "It holds too much in each other, or too large a number."
 LONGEST_NAME, LONGEST_PATH = 240, 2000
 """Bytes of a folder's name, and of a path inside the output folder, that disks take."""
@@ -50,7 +52,8 @@ class Item:
         place: where it is read from.
         output: folder of its first face's results, relative to the output folder; no other item
             has the same, nor one that a further face of it would take.
-        wrong: why it cannot be worked on, where its line in a list is wrong.
+        wrong: why it cannot be worked on, where its line in a list is wrong, or it stands for a
+            folder that cannot be listed.
     """
 
     source: str
@@ -111,7 +114,11 @@ class Inputs:
 
     def _folder(self) -> Iterator[Item]:
         names, parent = Names(), ""
-        for name in files_in(self.place, self.recursive, self._without):
+        for found in files_in(self.place, self.recursive, self._without):
+            name = found.name
+            if found.wrong is not None:
+                yield Item(name, self.place, f"{name}{UNLISTED}", self.settings, found.wrong)
+                continue
             if PurePosixPath(name).suffix.lower() not in readable():
                 self.skipped += 1
                 continue
@@ -250,6 +257,11 @@ class Names:
         if further:
             self._like_further.add(further[1])
         return True
+
+
+def may_be_right_by_now(output: str) -> bool:
+    """Whether a record is of a line or a folder that was wrong, and not of a picture."""
+    return output.startswith(WRONG) or output.endswith(UNLISTED)
 
 
 @cache

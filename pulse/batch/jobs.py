@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pulse.batch.contact_sheet import write_sheet
-from pulse.batch.inputs import WRONG, Inputs, Item
+from pulse.batch.inputs import Inputs, Item, may_be_right_by_now
 from pulse.batch.manifest import Entry, Manifest
 from pulse.batch.storage import open_folder
 from pulse.batch.worker import Order, Reports, Worker
@@ -179,7 +179,7 @@ class Batch:
                 summary.earlier = self._earlier()
             manifest = Manifest(self.folder)
             for output in manifest.outputs():
-                if output.startswith(WRONG):  # Its lines may be right by now.
+                if may_be_right_by_now(output):
                     manifest.settle(output)
             sound = False
             try:

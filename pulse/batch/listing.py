@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pulse.batch.paths import is_remote, local_path, slashed
@@ -11,8 +12,21 @@ from pulse.batch.storage import asked, connect
 from pulse.imaging.pictures import InputError
 
 
-def files_in(place: str, recursive: bool, without: str | None = None) -> Iterator[str]:
-    """Names of the files in a folder, sorted; hidden ones and what lies in `without` left out.
+@dataclass(frozen=True)
+class Listed:
+    """A file in a folder, or a folder in it whose files are not known.
+
+    Attributes:
+        name: relative to the folder.
+        wrong: why what is in it is not known; None of a file.
+    """
+
+    name: str
+    wrong: str | None = None
+
+
+def files_in(place: str, recursive: bool, without: str | None = None) -> Iterator[Listed]:
+    """The files in a folder, sorted; hidden ones and what lies in `without` left out.
 
     Files of a folder come before those of the folders in it, so that each is seen in one go.
 
@@ -20,7 +34,7 @@ def files_in(place: str, recursive: bool, without: str | None = None) -> Iterato
         without: a folder inside, relative.
 
     Raises:
-        InputError: it cannot be listed.
+        InputError: it cannot be listed itself.
     """
     if not is_remote(place):
         yield from _local_files(local_path(place), recursive, without)
@@ -31,10 +45,10 @@ def files_in(place: str, recursive: bool, without: str | None = None) -> Iterato
     for name in sorted(names, key=lambda name: PurePosixPath(name).parts):
         hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
         if not hidden and not _lies_in(name, without):
-            yield name
+            yield Listed(name)
 
 
-def _local_files(root: Path, recursive: bool, without: str | None) -> Iterator[str]:
+def _local_files(root: Path, recursive: bool, without: str | None) -> Iterator[Listed]:
     waiting = [""]
     while waiting:
         inside = waiting.pop()
@@ -42,7 +56,11 @@ def _local_files(root: Path, recursive: bool, without: str | None) -> Iterator[s
             with os.scandir(root / inside) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            raise InputError(f"{root / inside} cannot be listed ({error.strerror}).") from error
+            wrong = f"{root / inside} cannot be listed ({error.strerror})."
+            if not inside:
+                raise InputError(wrong) from error
+            yield Listed(inside, wrong)
+            continue
         folders = []
         for entry in entries:
             name = f"{inside}/{entry.name}" if inside else entry.name
@@ -51,7 +69,7 @@ def _local_files(root: Path, recursive: bool, without: str | None) -> Iterator[s
             if entry.is_dir(follow_symlinks=False):
                 folders.append(name)
             elif _may_be_file(entry):
-                yield name
+                yield Listed(name)
         if recursive:
             waiting.extend(reversed(folders))
 

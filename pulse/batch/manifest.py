@@ -211,15 +211,18 @@ class Manifest:
         self._index[entry.output] = (mark, *kept, offset)
 
     def _at(self, offset: int) -> Entry:
-        size = 4096
-        while b"\n" not in (data := os.pread(self._file.fileno(), size, offset)):
-            if len(data) < size:
+        """The line that begins there. Whoever calls it holds the lock, as it moves in the file."""
+        self._file.seek(offset)
+        data = b""
+        while b"\n" not in data:
+            if not (more := self._file.read(4096)):
                 raise StorageError(f"{self._folder.place}/{MANIFEST} was changed by another.")
-            size *= 4
+            data += more
         return Entry.parse(data.partition(b"\n")[0])
 
     def _rewrite(self) -> None:
         """Write the lines anew, sorted, in place of the file."""
+        # Not by `stylegan.files.whole`: what a kill leaves of it has to lie where `owned` sweeps.
         inside = self._path.parent / (WORK if self._scratch is None else "")
         temporary = inside / "manifest.part"
         index: dict[str, tuple[int, ...]] = {}
@@ -233,8 +236,8 @@ class Manifest:
                     places.append(offset)
                     offset += file.write(entry.line())
                 index[output] = (mark, *places)
+        self._file.close()  # Windows lets nothing take the place of a file that is open.
         os.replace(temporary, self._path)
-        self._file.close()
         self._file = self._path.open("a+b", buffering=0)
         self._index, self._replaced = index, 0
         if self._scratch:

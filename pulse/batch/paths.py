@@ -6,13 +6,29 @@ import os
 import re
 from pathlib import Path, PureWindowsPath
 
+from pulse.imaging.pictures import InputError
+
 WINDOWS = os.name == "nt"
 # What no file of Windows may have in its name; a colon names a hidden part of another file.
 _FORBIDDEN = re.compile(r'[<>:"|?*]|[. ]$')
+# Of the web, also where fsspec is to reach it through something else, as by `filecache::`.
+_LINK = re.compile(r"(.*::)?https?://", re.IGNORECASE)
 
 
 def is_remote(place: str) -> bool:
     return "://" in place and not place.startswith("file://")
+
+
+def is_link(place: str) -> bool:
+    """Whether it is an address of the web, which is nobody's storage."""
+    return _LINK.match(place) is not None
+
+
+def not_fetched(place: str, what: str = "picture") -> InputError:
+    """What is said of a link in the place of a file."""
+    return InputError(
+        f"{place} is a link, and links are not fetched: save the {what} and give its file."
+    )
 
 
 def local_path(place: str) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 import typer
 
-from pulse.batch.inputs import Inputs
+from pulse.batch.inputs import Inputs, Item
 from pulse.batch.jobs import Batch, Engine, Local, Summary
 from pulse.cli import options
 from pulse.cli.models import load_generator
@@ -149,6 +150,7 @@ def _show(shown: Display, batch: Batch, inputs: int) -> None:
     """
     count, summary = inputs, batch.summary
     shown.bar("", 0, count, "getting ready")
+    batch.inputs = _announced(batch.inputs, shown, f"0/{count} faces, getting ready")
     for outcome in batch:
         summary = batch.summary
         count += (outcome.entry.face or 0) > 0
@@ -160,6 +162,15 @@ def _show(shown: Display, batch: Batch, inputs: int) -> None:
             rest = (count - done) / summary.rate * 60 if summary.rate else None
             left = "" if rest is None else f", {_duration(rest)} left"
             shown.line(f"{done}/{count} faces, {_words(summary)}{left}")
+
+
+def _announced(items: Iterable[Item], shown: Display, line: str) -> Iterator[Item]:
+    """The same, with a line before the first, which is when it is known that the folders will do.
+
+    To get ready for that one takes a minute with a large generator.
+    """
+    shown.line(line)
+    yield from items
 
 
 def _words(summary: Summary) -> str:

@@ -18,14 +18,14 @@ from pulse.cli.models import load_generator
 from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.progress import Display, display
 from pulse.evaluation import figures, report
-from pulse.evaluation.faces import Choice, Face, read_faces, sampled_faces
+from pulse.evaluation.faces import Choice, Original, read_faces, sampled_faces
 from pulse.evaluation.films import BD_SCALE, Degradation
 from pulse.evaluation.judge import Judge
 from pulse.evaluation.methods import Enlarged, Method, Network, Search, face_networks
 from pulse.evaluation.opinions import lines_of, opinions
 from pulse.evaluation.store import Store
 from pulse.evaluation.table import rows_of
-from pulse.evaluation.work import Plan, Progress, compare
+from pulse.evaluation.work import Plan, TableProgress, compare
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
@@ -190,7 +190,7 @@ def evaluate(
     print(f"{output / 'table.md'}, table.json, sheet.png, plot.png: the table, faces and a chart")
 
 
-def _faces(data: Path | None, choice: Choice, upscaler: Upscaler) -> Iterator[Face]:
+def _faces(data: Path | None, choice: Choice, upscaler: Upscaler) -> Iterator[Original]:
     """The faces of a folder, or samples of the generator."""
     if data is not None:
         return read_faces(data, upscaler.generator.resolution, choice, say)
@@ -266,7 +266,7 @@ def _finished(search: Search, network: str) -> Search:
     return replace(search, name=f"{search.name}-{FINISHED}", sha256=both, config=config)
 
 
-def _show(shown: Display, progress: Progress) -> None:
+def _show(shown: Display, progress: TableProgress) -> None:
     words = f"{progress.done}/{progress.total}"
     shown.bar(progress.stage, progress.done, progress.total, words)
     if not shown.watched and shown.due(PLAIN_EVERY):

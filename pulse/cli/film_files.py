@@ -17,7 +17,7 @@ from pulse.imaging.colours import eight_bits
 from pulse.superres.weights import AnyNetwork
 from pulse.upscale import Upscaler
 from pulse.video.config import Cut
-from pulse.video.film import Progress, make, shape_of, size_of, still
+from pulse.video.film import FilmProgress, make, shape_of, size_of, still
 from pulse.video.imaginary import (
     Faces,
     Following,
@@ -73,7 +73,7 @@ def write_film(
         size = shape.height, shape.width
     report: dict[str, Any] = {}
     with work_folder(job.target, job.identity(upscaler)) as folder, display() as shown:
-        progress = Progress(0, None, 0)
+        progress = FilmProgress(0, None, 0)
         try:
             if upscaler is not None and job.config.faces is not None:
                 tracks = _tracks(job, folder, shown)
@@ -130,7 +130,7 @@ def _report(job: FilmJob, folder: Path, count: int) -> dict[str, Any]:
     return {"report": str(job.report), "faces": faces}
 
 
-def _show(shown: Display, name: str, progress: Progress) -> None:
+def _show(shown: Display, name: str, progress: FilmProgress) -> None:
     words = f"{progress.done}/{progress.total or '?'} frames"
     if progress.speed:
         words += f", {progress.speed:.2g} a second"

@@ -8,10 +8,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pulse.batch.listing import matching
+from pulse.batch.paths import not_fetched
 from pulse.cli.outputs import complain
 from pulse.imaging.pictures import InputError
 
 _LINK = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
+
+
+def check_no_link(text: str, what: str = "picture") -> None:
+    """
+    Args:
+        what: that a file was asked for.
+
+    Raises:
+        InputError: it is a link.
+    """
+    if _LINK.match(text):
+        raise not_fetched(text, what)
 
 
 def picture_files(text: str) -> list[Path]:
@@ -20,10 +33,7 @@ def picture_files(text: str) -> list[Path]:
     Raises:
         InputError: it is a link, or nothing is called like the pattern.
     """
-    if _LINK.match(text):
-        raise InputError(
-            f"{text} is a link, and links are not fetched: save the picture and give its file."
-        )
+    check_no_link(text)
     path = Path(text)
     if not glob.has_magic(text) or _may_be_there(path):
         return [path]

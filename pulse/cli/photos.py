@@ -64,7 +64,11 @@ def jobs_of(inputs: list[str], output: Path, format: Format | Literal["auto"]) -
 def _files(text: str) -> Iterator[Path]:
     path = Path(text)
     if path.is_dir():
-        found = [name for name in files_in(text, False) if Path(name).suffix.lower() in readable()]
+        found = [
+            file.name
+            for file in files_in(text, False)
+            if Path(file.name).suffix.lower() in readable()
+        ]
         if not found:
             raise InputError(f"{text} holds no pictures.")
         yield from (path / name for name in found)

@@ -38,7 +38,7 @@ from pulse.superres.pairs import PairConfig
 from pulse.superres.sources import read_pairs
 from pulse.superres.train import NETWORK, SAVE_SECONDS, train
 from pulse.superres.train_film import FilmTrainConfig, train_film
-from pulse.superres.training_config import Progress, TrainConfig
+from pulse.superres.training_config import TrainConfig, TrainingProgress
 from pulse.superres.weights import AnyNetwork, Config
 from stylegan.training_config import DivergedError
 
@@ -326,7 +326,7 @@ def _count(config: TrainConfig) -> str:
     return f"{sum(parameter.numel() for parameter in network.parameters()):,}"
 
 
-def _show(shown: Display, progress: Progress, as_json: bool) -> None:
+def _show(shown: Display, progress: TrainingProgress, as_json: bool) -> None:
     words = " ".join(_words(progress))
     shown.bar("training", progress.done, 1.0, words)
     if progress.psnr_y is not None and as_json:
@@ -337,7 +337,7 @@ def _show(shown: Display, progress: Progress, as_json: bool) -> None:
         shown.line(f"{words} ({progress.done:.0%})")
 
 
-def _words(progress: Progress) -> Iterator[str]:
+def _words(progress: TrainingProgress) -> Iterator[str]:
     yield f"step {progress.step}, {progress.rate:.1f} a second, loss {progress.content:.4f}"
     if progress.stage == "gan":
         yield (

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pulse.cli import options
+from pulse.cli.inputs import check_no_link
 from pulse.cli.models import load_generator
 from pulse.cli.outputs import check_output, say
 from pulse.cli.upscale import enough_memory, load_network, tile_of
@@ -24,9 +25,7 @@ PULSE = "pulse"
 
 
 def video(
-    input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A film, or a folder of pictures.")
-    ],
+    input: Annotated[str, typer.Argument(metavar="INPUT", help="A film, or a folder of pictures.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Film to write, or a folder for its pictures.")
     ],
@@ -132,11 +131,13 @@ def video(
     with needs_pyav():
         from pulse.cli.film_files import write_film, write_still
         from pulse.video.job import job_of
-    job = job_of(input, output, None if network == PULSE else network, config)
+    check_no_link(input, "film")
+    source = Path(input)
+    job = job_of(source, output, None if network == PULSE else network, config)
     check_output(output.parent)
     for note in job.notes:
-        say(f"{input}: {note}")
-    with enough_memory(input):
+        say(f"{source}: {note}")
+    with enough_memory(source):
         upscaler = None
         if config.faces is not None and (preview is not None or force or not job.made):
             upscaler = load_generator(generator, device, precision)
@@ -145,7 +146,7 @@ def video(
             record = write_still(job, opened, preview, upscaler)
         elif job.made and not force:
             say(f"{output} is there already; --force makes it anew.")
-            record = {"input": str(input), "output": str(output), "new": False}
+            record = {"input": str(source), "output": str(output), "new": False}
         else:
             record = write_film(job, load_network(job.network, device, precision), upscaler)
     if as_json:

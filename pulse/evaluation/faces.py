@@ -27,7 +27,7 @@ SAMPLES = 2020
 
 
 @dataclass(frozen=True)
-class Face:
+class Original:
     """An original that small pictures are made of.
 
     Attributes:
@@ -66,7 +66,7 @@ class Choice:
 
 def read_faces(
     data: Path, size: int, choice: Choice, refuse: Callable[[str], None]
-) -> Iterator[Face]:
+) -> Iterator[Original]:
     """Faces of a folder, also inside its zip files, or of one zip file, at one size.
 
     Args:
@@ -99,13 +99,13 @@ def read_faces(
             stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).stem)[:40]
             pixels = (to_tensor(image) * 255).round().to(torch.uint8)
             groups = labels.get(name, labels.get(Path(name).name, ()))
-            yield Face(f"{number:05d}-{stem}", pixels, groups)
+            yield Original(f"{number:05d}-{stem}", pixels, groups)
 
 
-def sampled_faces(generator: Generator, count: int) -> Iterator[Face]:
+def sampled_faces(generator: Generator, count: int) -> Iterator[Original]:
     """Faces that the generator draws by itself; a search with it has no easier ones."""
     for number, pixels in enumerate(samples(generator, count, SAMPLES)):
-        yield Face(f"{number:05d}-sample", pixels, made=True)
+        yield Original(f"{number:05d}-sample", pixels, made=True)
 
 
 def lowered(pixels: UInt8[Tensor, "3 r r"], lr_size: int) -> Float[Tensor, "3 l l"]:

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pulse import __version__
-from pulse.evaluation.faces import Face
+from pulse.evaluation.faces import Original
 from pulse.evaluation.judge import Figures, Judged
 from pulse.evaluation.methods import TRUTH, Enlarged, Method, Search
 from pulse.imaging.pictures import (
@@ -81,7 +81,7 @@ class Store:
     size: int
     lr_size: int
 
-    def add(self, face: Face) -> Entry:
+    def add(self, face: Original) -> Entry:
         """Keep an original. It is as if a method had drawn it."""
         entry = Entry(face.name, face.digest, face.groups)
         if self.drawn(TRUTH, entry) is None:

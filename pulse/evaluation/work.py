@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TableProgress:
     """How far the work is: pictures drawn or measured, of how many, and which of the two."""
 
     stage: str
@@ -69,7 +69,7 @@ class Job:
     rows: tuple[Method | str, ...] = ()
 
 
-def compare(plan: Plan) -> Iterator[Progress]:
+def compare(plan: Plan) -> Iterator[TableProgress]:
     """Draw what is not drawn yet, then measure what is not measured. To stop is to stop iterating.
 
     Each method draws in a process of its own, so that its memory can be told. A process that
@@ -103,7 +103,7 @@ class _Stage:
     known: Callable[[Method | str, Entry], object]
 
 
-def _watched(jobs: list[Job], workers: int, stage: _Stage) -> Iterator[Progress]:
+def _watched(jobs: list[Job], workers: int, stage: _Stage) -> Iterator[TableProgress]:
     """Run the jobs, a few at once, and say how far they are until all have ended."""
     spawn = multiprocessing.get_context("spawn")
     waiting, running = deque(jobs), dict[BaseProcess, Connection]()
@@ -111,7 +111,7 @@ def _watched(jobs: list[Job], workers: int, stage: _Stage) -> Iterator[Progress]
     try:
         while True:
             left = [item for item in left if stage.known(*item) is None]
-            yield Progress(stage.name, len(stage.items) - len(left), len(stage.items))
+            yield TableProgress(stage.name, len(stage.items) - len(left), len(stage.items))
             while waiting and len(running) < workers:
                 receiver, sender = spawn.Pipe(duplex=False)
                 process = spawn.Process(target=_work, args=(waiting.popleft(), sender), daemon=True)

@@ -21,7 +21,7 @@ from pulse.superres.networks.parts import bicubic
 from pulse.superres.pairs import Pairs, Source
 from pulse.superres.recurrent import unrolled
 from pulse.superres.training import Training
-from pulse.superres.training_config import Progress, TrainConfig
+from pulse.superres.training_config import TrainConfig, TrainingProgress
 from pulse.superres.weights import AnyNetwork, save
 from stylegan.marks import COMPOSITE
 from stylegan.memory import keep_freed_memory
@@ -41,7 +41,7 @@ def train(
     device: torch.device | str = "cpu",
     start: AnyNetwork | None = None,
     every: float = SAVE_SECONDS,
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     """Train to the end; to stop is to stop iterating, and the same call goes on from there.
 
     In the folder stand the state, the averaged network (float16), the one from before the
@@ -62,7 +62,7 @@ def train(
 
 def advanced(
     training: Training, pairs: Source, folder: Path, every: float = SAVE_SECONDS
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     """The same for any training, on what it is made for."""
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,9 @@ def advanced(
         raise
 
 
-def _kept(training: Training, pairs: Source, folder: Path, progress: Progress) -> Progress:
+def _kept(
+    training: Training, pairs: Source, folder: Path, progress: TrainingProgress
+) -> TrainingProgress:
     """Measure, write everything, and if a stage is over, begin the next."""
     begin = time.monotonic()
     measured = measure(training.average, pairs)

@@ -22,7 +22,7 @@ from pulse.superres.pairs import Pair
 from pulse.superres.recurrent import followed, unrolled
 from pulse.superres.train import SAVE_SECONDS, advanced
 from pulse.superres.training import Training, lowered, told_alone
-from pulse.superres.training_config import Progress, Stage, TrainConfig
+from pulse.superres.training_config import Stage, TrainConfig, TrainingProgress
 from pulse.superres.weights import Config
 
 SEEN = 3
@@ -158,7 +158,7 @@ def train_film(
     device: torch.device | str = "cpu",
     start: FRVSR | None = None,
     every: float = SAVE_SECONDS,
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     """Train to the end; to stop is to stop iterating, and the same call goes on from there.
 
     The folder, the arguments and the errors are those of `train`.

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from pulse.superres import losses
 from pulse.superres.discriminators import Discriminator
 from pulse.superres.pairs import Pair, Source
-from pulse.superres.training_config import Progress, Stage, TrainConfig
+from pulse.superres.training_config import Stage, TrainConfig, TrainingProgress
 from pulse.superres.weights import AnyNetwork, NetworkError, build
 from stylegan.files import whole
 from stylegan.precision import multiplies_bfloat16
@@ -98,7 +98,7 @@ class Training:
         self.stage, self.stage_step = stage, 0
         self._optimise()
 
-    def advance(self, pairs: Source) -> Progress:
+    def advance(self, pairs: Source) -> TrainingProgress:
         """One step.
 
         Raises:
@@ -125,10 +125,10 @@ class Training:
         self.seconds += elapsed
         return self.progress(1 / elapsed)
 
-    def progress(self, rate: float) -> Progress:
+    def progress(self, rate: float) -> TrainingProgress:
         """How it stands, with the rate in steps a second."""
         content, adversarial, real, fake = self.means.tolist()
-        return Progress(
+        return TrainingProgress(
             self.step, self.done, self.stage, rate,
             content=content, adversarial=adversarial, real=real, fake=fake,
         )  # fmt: skip

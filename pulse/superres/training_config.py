@@ -89,7 +89,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How training stands after a step. Losses and logits are averages that fade over 50 steps.
 
     Attributes:

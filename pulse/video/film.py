@@ -30,7 +30,7 @@ PART_FRAMES = 60
 _MEASURED = 8  # Frames over which the speed is measured.
 
 
-class Progress(NamedTuple):
+class FilmProgress(NamedTuple):
     """How far a film is.
 
     Attributes:
@@ -90,7 +90,7 @@ def size_of(footage: Footage, method: Method) -> tuple[int, int]:
 
 def make(
     footage: Footage, method: Method, sink: Sink, cut: Cut, part: int = PART_FRAMES
-) -> Iterator[Progress]:
+) -> Iterator[FilmProgress]:
     """Make a film's frames, part by part, and the film. To stop is to stop iterating.
 
     Parts that are there already are not made again. Each is made by itself (the method sees the
@@ -113,19 +113,19 @@ def make(
             for frame in own:
                 before.append(frame)
                 done += 1
-            yield Progress(done, total, 0)
+            yield FilmProgress(done, total, 0)
         else:
             made = _made(method, own, before, footage, begin=done)
             with _saying(sink):
                 for _ in sink.write(number, made):
                     done += 1
-                    yield Progress(done, total, clock.tick())
+                    yield FilmProgress(done, total, clock.tick())
         number += 1
     if not number:
         raise InputError(reading.damage or _nothing(footage, cut))
     with _saying(sink):
         sink.finish(number)
-    yield Progress(done, done, clock.speed, reading.damage)
+    yield FilmProgress(done, done, clock.speed, reading.damage)
 
 
 def still(footage: Footage, method: Method, number: int) -> Pixels:

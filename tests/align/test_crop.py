@@ -153,7 +153,7 @@ def test_photos_give_the_crops_of_the_original_recipe(
 ) -> None:
     """Sampled bilinearly as there, crops are the recipe's within 1 of 255; ours are sharper."""
     folder = shared / "fixtures" / "align"
-    expected = json.loads((folder / "expected.json").read_text())
+    expected = json.loads((folder / "expected.json").read_text("utf-8"))
     ours: list[float] = []
     bilinear: list[float] = []
     returned: list[float] = []

@@ -128,7 +128,7 @@ def test_the_cnn_finds_a_face_that_is_half_covered(drawn: list[Image.Image]) -> 
 
 
 def test_photos_give_the_landmarks_of_the_original_recipe(shared: Path) -> None:
-    expected = json.loads((shared / "fixtures" / "align" / "expected.json").read_text())
+    expected = json.loads((shared / "fixtures" / "align" / "expected.json").read_text("utf-8"))
     for name, facts in expected.items():
         with Image.open(shared / "photos" / name) as photo:
             found = find_faces(photo)

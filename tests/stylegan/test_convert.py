@@ -39,7 +39,7 @@ def test_a_checkpoint_becomes_safetensors(shared: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_calls(source: str, target: str, reason: str, tmp_path: Path) -> None:
-    (tmp_path / "text.pkl").write_text("no pickle")
+    (tmp_path / "text.pkl").write_text("no pickle", "utf-8")
     done = convert(source, target, cwd=tmp_path)
     assert done.returncode == 2
     assert reason in done.stderr

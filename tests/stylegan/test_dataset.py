@@ -21,7 +21,9 @@ def test_reads_folders_and_zips_in_the_tables_order(tmp_path: Path) -> None:
         archive.writestr("y.png", png((20, 0, 0)))
         archive.writestr("notes.txt", "no picture")
     (tmp_path / "z.png").write_bytes(png((30, 0, 0)))
-    (tmp_path / "t.csv").write_text("file,source\ny.png,s\nz.png,s\nx.png,s\nabsent.png,s\n")
+    (tmp_path / "t.csv").write_text(
+        "file,source\ny.png,s\nz.png,s\nx.png,s\nabsent.png,s\n", "utf-8"
+    )
     train, held_out = load_pictures(tmp_path, 8, 1)
     assert train.pixels[:, 0, 0, 0].tolist() == [20, 30]
     assert held_out.pixels[:, 0, 0, 0].tolist() == [10]
@@ -31,7 +33,7 @@ def test_rarer_sources_and_groups_are_drawn_more_often(tmp_path: Path) -> None:
     rows = ["file,source,original"]
     rows += [f"a{i}.png,big,p__{i}" for i in range(16)]
     rows += [f"b{i}.png,small,q{i}__x" for i in range(4)]  # Digits make no groups.
-    (tmp_path / "t.csv").write_text("\n".join(rows))
+    (tmp_path / "t.csv").write_text("\n".join(rows), "utf-8")
     for row in rows[1:]:
         (tmp_path / row.split(",")[0]).write_bytes(png((1, 2, 3)))
     train, _ = load_pictures(tmp_path, 8)
@@ -49,7 +51,7 @@ def test_rarer_sources_and_groups_are_drawn_more_often(tmp_path: Path) -> None:
 def test_natural_sources_get_their_share(tmp_path: Path) -> None:
     names = [*(f"s{i}.png" for i in range(16)), "n0.png", "n1.png"]
     rows = [f"{name},{'radically' if name[0] == 'n' else 'studio'}" for name in names]
-    (tmp_path / "t.csv").write_text("\n".join(["file,source", *rows]))
+    (tmp_path / "t.csv").write_text("\n".join(["file,source", *rows]), "utf-8")
     for name in names:
         (tmp_path / name).write_bytes(png((1, 2, 3)))
     for least, share in ((0.5, 0.5), (0.8, 0.8), (0.1, 2**0.5 / (4 + 2**0.5))):

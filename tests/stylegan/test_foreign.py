@@ -95,7 +95,7 @@ def test_pulse_s_two_files(shared: Path, tmp_path: Path) -> None:
     for part in ("synthesis", "mapping"):
         source = shared / "fixtures" / f"stylegan1-{part}.pt"
         (tmp_path / f"{part}.pt").write_bytes(source.read_bytes())
-        (tmp_path / f"{part}.pt.sha256").write_text("what a download leaves beside it")
+        (tmp_path / f"{part}.pt.sha256").write_text("what a download leaves beside it", "utf-8")
     z = torch.randn(1, 512)
     expected = open_checkpoint(tmp_path / "synthesis.pt").mapping(z)
     for path in (tmp_path, tmp_path / "mapping.pt"):

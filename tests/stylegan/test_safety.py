@@ -69,7 +69,7 @@ def test_the_watch_sees_what_it_should(tmp_path: Path) -> None:
     _watching = events = []
     try:
         pickle.loads(pickle.dumps(Path))
-        (tmp_path / "x").write_text("")
+        (tmp_path / "x").write_text("", "utf-8")
     finally:
         _watching = None
     assert len(events) == 2

@@ -61,7 +61,7 @@ def test_a_file_is_fetched_once(model: Model, server: FileServer, home: Path) ->
     assert fetch(model) == path
     assert server.asked == [""]
     # What `sha256sum --check` takes.
-    assert (path.parent / "net.bin.sha256").read_text() == f"{digest(CONTENT)}  net.bin\n"
+    assert (path.parent / "net.bin.sha256").read_text("utf-8") == f"{digest(CONTENT)}  net.bin\n"
     left = {file.name for file in path.parent.iterdir()} - {"net.bin.lock"}
     assert left == {"net.bin", "net.bin.sha256"}
 
@@ -233,7 +233,7 @@ def test_a_full_disk(model: Model) -> None:
 
 
 def test_a_cache_that_cannot_be_made(model: Model, bare_home: Path) -> None:
-    bare_home.write_text("a file")
+    bare_home.write_text("a file", "utf-8")
     assert not is_here(model)
     with pytest.raises(CheckpointError, match=f"{bare_home}.*PULSE_HOME"):
         fetch(model)

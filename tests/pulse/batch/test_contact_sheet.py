@@ -37,9 +37,9 @@ def test_a_page_for_each_few_hundred(tmp_path: Path) -> None:
     with folder.owned():
         entries = [entry(f"{number:04}") for number in range(2 * FACES + 1)]
         assert write_sheet(folder, entries, len(entries), ("All.",)) == 3
-        pages = [Page((tmp_path / f"index{n}.html").read_text()) for n in ("", "-2", "-3")]
+        pages = [Page((tmp_path / f"index{n}.html").read_text("utf-8")) for n in ("", "-2", "-3")]
         assert [len(page.figures) for page in pages] == [FACES, FACES, 1]
-        assert 'href="index-3.html"' in (tmp_path / "index.html").read_text()
+        assert 'href="index-3.html"' in (tmp_path / "index.html").read_text("utf-8")
         assert write_sheet(folder, entries[:FACES], FACES, ("All.",)) == 1
         assert {path.name for path in tmp_path.glob("*.html")} == {"index.html"}
         assert write_sheet(folder, [], 0, ("Nothing.",)) == 1
@@ -50,7 +50,7 @@ def test_the_best_candidate_stands_first_and_a_broken_one_is_marked(tmp_path: Pa
     judged = replace(entry("a"), plausibility=(0.004, 0.431), ranked=(1, 0))
     with folder.owned():
         write_sheet(folder, [judged, entry("old")], 2, ())
-    text = (tmp_path / "index.html").read_text()
+    text = (tmp_path / "index.html").read_text("utf-8")
     one, zero = "candidate-01.png", "candidate-00.png"
     first = [f"a/{name}" for name in ("input.png", one, zero)]
     assert Page(text).pictures == [*first, *(f"old/{n}" for n in ("input.png", zero, one))]
@@ -67,7 +67,7 @@ def test_names_and_reasons_cannot_break_it(tmp_path: Path) -> None:
         entries = [entry(odd), entry("b", "not_converged"), entry("c", "error", "<b>bad</b>")]
         entries.append(entry(trap, "error", "It is no picture."))
         write_sheet(folder, entries, 4, ("One & all.", "Of <it>."))
-    text = (tmp_path / "index.html").read_text()
+    text = (tmp_path / "index.html").read_text("utf-8")
     page = Page(text)
     assert page.figures == ["found", "missed", "error", "error"]
     assert page.pictures[1] == f"{odd[:-1]}\ufffd/candidate-00.png"

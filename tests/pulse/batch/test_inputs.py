@@ -71,7 +71,7 @@ def test_a_pattern(tmp_path: Path) -> None:
 
 def test_a_text_list(tmp_path: Path) -> None:
     text = "\ufeff# pictures\nx/a b.png\r\n\n../c.png\n/abs/d.png\nx/a b.png\ns3://bucket/e.png\n"
-    (tmp_path / "list.txt").write_text(text, newline="")
+    (tmp_path / "list.txt").write_text(text, newline="", encoding="utf-8")
     items = list(Inputs(str(tmp_path / "list.txt"), Settings()))
     assert [(item.source, item.output) for item in items] == [
         ("x/a b.png", "x/a b"),
@@ -91,7 +91,7 @@ def test_a_json_list(tmp_path: Path) -> None:
         '{"input": "a.png", "face": 1, "degrade": "grey,mask:m.png", "lr_size": "auto"}',
         '{"input": "b.png", "degrade": null, "paste": true, "tolerance": 1, "face": "all"}',
     ]
-    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    (tmp_path / "list.jsonl").write_text("\n".join(lines), "utf-8")
     one, two, three = Inputs(str(tmp_path / "list.jsonl"), Settings(seed=3, degrade="box"))
     assert (one.output, two.output, three.output) == ("deep/one", "a", "b")
     assert one.settings == Settings(2, seed=7, lr_size="24", degrade="box")
@@ -135,7 +135,7 @@ def test_a_json_list(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_lines(line: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "list.jsonl").write_text(f'{{"input": "b.png"}}\n\n{line}\n')
+    (tmp_path / "list.jsonl").write_text(f'{{"input": "b.png"}}\n\n{line}\n', "utf-8")
     sound, wrong = Inputs(str(tmp_path / "list.jsonl"), Settings())
     assert (sound.output, sound.wrong) == ("b", None)
     assert (wrong.source, wrong.output) == ("list.jsonl, line 3", "line 3")

@@ -1,7 +1,10 @@
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pulse.batch.manifest import MANIFEST, Entry, Manifest
@@ -45,6 +48,31 @@ def test_lines_replace_those_of_the_same_face(place: str) -> None:
         assert [e.key for e in manifest] == [KEY, OTHER]
         manifest.close()
         assert len(lines(place)) == 2
+
+
+def test_what_windows_cannot_do_is_not_asked_for(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads at no place of a file but where it is, and replaces no file that is open."""
+    in_place, replaced = os.replace, []
+
+    def strict(source: Path, target: Path) -> None:
+        if str(target.resolve()) in {file.path for file in psutil.Process().open_files()}:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        replaced.append(target.name)
+        in_place(source, target)
+
+    monkeypatch.setattr(os, "replace", strict)
+    monkeypatch.delattr(os, "pread", raising=False)
+    folder = open_folder(place)
+    with folder.owned():
+        manifest = Manifest(folder)
+        for output in ("b", "a", "b"):
+            manifest.append(entry(output))
+            assert [e.output for e in manifest.of(output)] == [output]
+        manifest.close()
+        assert MANIFEST in replaced
+        assert [Entry.parse(line).output for line in lines(place)] == ["a", "b"]
 
 
 def test_a_picture_that_cannot_be_read_for_the_moment_loses_nothing(place: str) -> None:
@@ -106,10 +134,10 @@ def test_long_lines(tmp_path: Path) -> None:
 def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     for text in ("hello\nyou\n", '{"a": 1}\n'):
-        (tmp_path / MANIFEST).write_text(text)
+        (tmp_path / MANIFEST).write_text(text, "utf-8")
         with folder.owned(), pytest.raises(InputError, match="is not a manifest of this program"):
             Manifest(folder)
-        assert (tmp_path / MANIFEST).read_text() == text
+        assert (tmp_path / MANIFEST).read_text("utf-8") == text
 
 
 def test_a_full_disk_leaves_it_valid(tmp_path: Path) -> None:

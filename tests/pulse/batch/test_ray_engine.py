@@ -41,7 +41,7 @@ def folder(tiny: StyleGAN2, tmp_path: Path) -> Path:
         path = tmp_path / "in" / f"x{number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
-    (tmp_path / "in" / "bad.png").write_text("bad")
+    (tmp_path / "in" / "bad.png").write_text("bad", "utf-8")
     return tmp_path
 
 
@@ -117,7 +117,7 @@ def test_a_folder_that_vanishes_while_workers_write(folder: Path) -> None:
     again = begin("in", "out", *OPTIONS, "--steps", "40", cwd=folder)
     assert "17 pictures, 16 faces, " in again.communicate()[0]
     for path in (folder / "out").rglob("result.json"):
-        json.loads(path.read_text())
+        json.loads(path.read_text("utf-8"))
 
 
 def test_wrong_calls(folder: Path) -> None:
@@ -244,7 +244,9 @@ def test_workers_compute_in_the_precision_that_is_asked_for(folder: Path) -> Non
         process = begin(*arguments, precision, *engine, cwd=folder)
         output, said = process.communicate(timeout=120)
         assert "8 pictures, 8 faces: 0 found" in output, said
-        records = [json.loads(path.read_text()) for path in (folder / "out").glob("*/result.json")]
+        records = [
+            json.loads(path.read_text("utf-8")) for path in (folder / "out").glob("*/result.json")
+        ]
         assert [record["config"]["precision"] for record in records] == [precision] * 8
     again = begin(*arguments, "bfloat16", *RAY, cwd=folder)
     assert "8 of them done before" in again.communicate(timeout=120)[0]

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -18,6 +19,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "out") if request.param == "local" else f"memory://{tmp_path.name}"
 
 
+def names_in(place: str, recursive: bool = True, without: str | None = None) -> list[str]:
+    found = list(files_in(place, recursive, without))
+    assert not any(file.wrong for file in found)
+    return [file.name for file in found]
+
+
 def put(folder: Folder, *names: str) -> None:
     for name in names:
         folder.write(name, name.encode())
@@ -34,16 +41,16 @@ def test_files_come_and_go(place: str) -> None:
         assert folder.names("nothing") == set()
         folder.write("a.png", b"new")
         assert folder.read("a.png") == b"new"
-        assert list(files_in(place, True)) == ["a.png", "sub/b c%20.png", "sub/deep/ü.png"]
-        assert list(files_in(place, False)) == ["a.png"]
-        assert list(files_in(place, True, "sub/deep")) == ["a.png", "sub/b c%20.png"]
+        assert names_in(place) == ["a.png", "sub/b c%20.png", "sub/deep/ü.png"]
+        assert names_in(place, recursive=False) == ["a.png"]
+        assert names_in(place, without="sub/deep") == ["a.png", "sub/b c%20.png"]
         assert matching(f"{place}/**/*.png")[-1].endswith("/sub/deep/ü.png")
         assert [name.rpartition("/")[2] for name in matching(f"{place}/*.png")] == ["a.png"]
         assert read_file(f"{place}/a.png", "a.png") == b"new"
         assert (kind_of(place), kind_of(f"{place}/a.png")) == ("folder", "file")
         folder.remove("sub/deep/ü.png")
         folder.remove("sub/deep/ü.png")
-        assert list(files_in(place, True)) == ["a.png", "sub/b c%20.png"]
+        assert names_in(place) == ["a.png", "sub/b c%20.png"]
     with pytest.raises(InputError, match=r"b\.png does not exist"):
         read_file(f"{place}/b.png", "b.png")
 
@@ -118,6 +125,39 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         open_folder("nowhere://x")
     with pytest.raises(InputError, match="cannot be listed"):
         list(files_in(str(tmp_path / "nothing"), True))
+
+
+def test_one_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others beside it and behind it are listed; who may read everything is told so here."""
+    for name in ("a.png", "x/b.png", "y/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    scandir = os.scandir
+
+    def guarded(path: Path) -> object:
+        if path == shut:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    shut = tmp_path / "x"
+    found = [(file.name, file.wrong) for file in files_in(str(tmp_path), True)]
+    wrong = f"{shut} cannot be listed (Permission denied)."
+    assert found == [("a.png", None), ("x", wrong), ("y/c.png", None)]
+    shut = tmp_path
+    with pytest.raises(InputError, match=r"cannot be listed \(Permission denied\)"):
+        list(files_in(str(tmp_path), True))
+
+
+@pytest.mark.parametrize("place", ["https://example.com/a", "HTTP://h/a", "filecache::https://h/a"])
+def test_links_are_not_fetched(place: str) -> None:
+    """fsspec would, where it finds what it needs for it."""
+    for look in (kind_of, matching, lambda place: read_file(place, place)):
+        with pytest.raises(InputError, match="links are not fetched") as caught:
+            look(place)
+        assert not isinstance(caught.value, StorageError)  # It is one picture's fault.
+    with pytest.raises(StorageError, match="is a link, to which nothing can be written"):
+        open_folder(place)
 
 
 def test_local_places_need_no_fsspec(tmp_path: Path) -> None:

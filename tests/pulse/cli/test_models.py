@@ -215,7 +215,7 @@ def test_wrong_calls(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "text.txt").write_text("text")
+    (tmp_path / "text.txt").write_text("text", "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PULSE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "argv", ["pulse", "models", *arguments])

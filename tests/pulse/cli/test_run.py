@@ -24,7 +24,7 @@ from stylegan.evaluate import samples
 from stylegan.generator import Noise
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from tests.command import Done, Started, fresh, pulse
-from tests.systems import LINUX
+from tests.systems import LINUX, NOT_ROOT
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,7 +53,7 @@ def test_the_main_job(face: Image.Image, tmp_path: Path) -> None:
     done = fresh("run", "face.png", "--steps", "100", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "face"
-    record = json.loads((folder / "result.json").read_text())
+    record = json.loads((folder / "result.json").read_text("utf-8"))
     assert record["lr_size"] == 16
     assert record["generator"]["resolution"] == 128
     assert len(record["candidates"]) == 4
@@ -165,7 +165,7 @@ def test_a_photo_its_faces_and_the_photo_with_a_new_face(quick: list[str], tmp_p
     done = pulse("run", ROOT / "examples" / "astronaut.jpg", *arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     folder = tmp_path / "results" / "astronaut"
-    record = json.loads((folder / "result.json").read_text())
+    record = json.loads((folder / "result.json").read_text("utf-8"))
     assert record["framing"]["detector"] == "frontal"
     assert record["candidates"][0]["photo"] == "photo-00.png"
     assert record["lr_size"] == 64
@@ -182,7 +182,7 @@ def test_a_photo_its_faces_and_the_photo_with_a_new_face(quick: list[str], tmp_p
     again = [*quick, "--align", "never"]
     done = pulse("run", ROOT / "examples" / "astronaut.jpg", *again, cwd=tmp_path)
     assert not (folder / "photo-00.png").exists()
-    assert json.loads((folder / "result.json").read_text())["framing"] is None
+    assert json.loads((folder / "result.json").read_text("utf-8"))["framing"] is None
 
 
 def test_several_faces_of_a_photo(quick: list[str], tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_several_faces_of_a_photo(quick: list[str], tmp_path: Path) -> None:
     done = pulse("run", "pair.png", "--face", "all", *quick, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     for folder, index in (("pair", 0), ("pair-1", 1)):
-        record = json.loads((tmp_path / "results" / folder / "result.json").read_text())
+        record = json.loads((tmp_path / "results" / folder / "result.json").read_text("utf-8"))
         assert record["face"] == index
     done = pulse("run", "pair.png", "-o", "one", *quick, cwd=tmp_path)
     assert "pair.png: It shows 2 faces; the largest is used, see --face." in done.stderr
@@ -219,7 +219,7 @@ def test_crops_alone(tmp_path: Path) -> None:
     assert names == {"astronaut.png", "astronaut.json"}
     with Image.open(tmp_path / "out" / "astronaut.png") as image:
         assert image.size == (256, 256)
-    record = json.loads((tmp_path / "out" / "astronaut.json").read_text())
+    record = json.loads((tmp_path / "out" / "astronaut.json").read_text("utf-8"))
     assert (record["width"], record["height"], record["size"]) == (512, 512, 256)
     (face,) = record["faces"]
     assert face["file"] == "astronaut.png"
@@ -303,7 +303,7 @@ def test_unusual_but_usable_inputs(face: Image.Image, quick: list[str], tmp_path
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing.png": (lambda p: None, "does not exist"),
     "empty.png": (lambda p: p.write_bytes(b""), "is empty"),
-    "text.png": (lambda p: p.write_text("hello"), "not a picture of a known format"),
+    "text.png": (lambda p: p.write_text("hello", "utf-8"), "not a picture of a known format"),
     "folder": (lambda p: p.mkdir(), "is a folder"),
     "cut.png": (lambda p: _cut(p), "is damaged"),
     "dot.png": (lambda p: Image.new("RGB", (1, 1)).save(p), "1x1 pixels, too few"),
@@ -406,7 +406,7 @@ def test_wrong_calls(arguments: list[str], message: str, face: Image.Image, tmp_
     assert not (tmp_path / "results" / "face").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@NOT_ROOT
 def test_an_output_folder_that_may_not_be_written(face: Image.Image, tmp_path: Path) -> None:
     face.save(tmp_path / "face.png")
     (tmp_path / "out").mkdir(mode=0o500)
@@ -445,7 +445,7 @@ def test_stopping_keeps_what_was_found(face: Image.Image, tmp_path: Path) -> Non
     assert process.returncode == 1
     assert "Stopped; what was found so far is written." in errors
     assert "Traceback" not in errors
-    record = json.loads((tmp_path / "results" / "one" / "result.json").read_text())
+    record = json.loads((tmp_path / "results" / "one" / "result.json").read_text("utf-8"))
     assert json.loads(output) == [record]
     assert record["interrupted"] is True
     assert len(record["candidates"]) == 2
@@ -472,14 +472,14 @@ def test_a_result_that_cannot_be_written_does_not_cost_the_others(
     for name in ("one.png", "two.png", "...png"):
         face.save(tmp_path / name, "PNG")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "one").write_text("in the way")
+    (tmp_path / "out" / "one").write_text("in the way", "utf-8")
     arguments = ["-o", "out", *quick, "--json"]
     done = pulse("run", "one.png", "two.png", "...png", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "out/one cannot be made" in done.stderr
     assert [r["input"] for r in json.loads(done.stdout)] == ["two.png", "...png"]
     assert (tmp_path / "out" / "...png" / "result.json").exists()
-    assert (tmp_path / "out" / "one").read_text() == "in the way"
+    assert (tmp_path / "out" / "one").read_text("utf-8") == "in the way"
 
 
 @LINUX

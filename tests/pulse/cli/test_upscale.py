@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray((np.array(photo.convert("L")) * 257.0).astype(np.uint16)).save(
         tmp_path / "in" / "deep.tif"
     )
-    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    (tmp_path / "in" / "notes.txt").write_text("not a picture", "utf-8")
     weights.save(weights.build(SRResNetConfig(2, 1, 8, kernel=3)), tmp_path / "x.safetensors")
     return tmp_path
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pulse.evaluation import figures
-from pulse.evaluation.faces import Face
+from pulse.evaluation.faces import Original
 from pulse.evaluation.methods import Enlarged
 from pulse.evaluation.statistics import Value
 from pulse.evaluation.store import Drawn, Store
@@ -37,7 +37,7 @@ def test_the_sheet_has_a_row_for_each_face_and_a_column_for_each_method(tmp_path
 
     entries = []
     for number in range(3):
-        entries.append(store.add(Face(f"face-{number}", plain(*shade("truth", number)))))
+        entries.append(store.add(Original(f"face-{number}", plain(*shade("truth", number)))))
         for method in methods:
             first = plain(*shade(method.name, number)).float() / 255
             candidates = torch.stack((first, torch.ones_like(first)))  # The first is shown.

@@ -161,13 +161,13 @@ def test_what_was_measured_is_kept_and_other_frames_are_measured_anew(
     film = Film.read(folder, 4)
     first = rows(film, tmp_path)
     file = tmp_path / "films" / "bicubic.json"
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_text("utf-8"))
     record["values"]["psnr"]["mean"] = 99.0
-    file.write_text(json.dumps(record))
+    file.write_text(json.dumps(record), "utf-8")
     assert rows(film, tmp_path)["bicubic"].values["psnr"].mean == 99
     for other in (Film.read(folder, 4, 6), Film.read(folder, 4, degradation="bicubic")):
         assert rows(other, tmp_path)["bicubic"].values["psnr"].mean < 60
-    file.write_text("{")
+    file.write_text("{", "utf-8")
     again = rows(film, tmp_path)["bicubic"].values
     assert again["psnr"] == first["bicubic"].values["psnr"]
 

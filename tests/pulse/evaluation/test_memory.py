@@ -21,7 +21,9 @@ def no_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_the_most_that_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = tmp_path / "status"
     monkeypatch.setattr(memory, "STATUS", status)
-    status.write_text("Name:\tpython\nVmPeak:\t  900 kB\nVmHWM:\t  300 kB\nVmRSS:\t  200 kB\n")
+    status.write_text(
+        "Name:\tpython\nVmPeak:\t  900 kB\nVmHWM:\t  300 kB\nVmRSS:\t  200 kB\n", "utf-8"
+    )
     assert peak_memory() == 300 * 1024
 
 

@@ -155,7 +155,7 @@ def test_what_a_method_is_survives_the_way_to_another_process(
 
 def test_a_network_of_two_files_is_known_by_its_weights(tmp_path: Path) -> None:
     for content in (b"one", b"other"):
-        (tmp_path / "x.param").write_text("7767517")
+        (tmp_path / "x.param").write_text("7767517", "utf-8")
         (tmp_path / "x.bin").write_bytes(content)
         found = Network.of(str(tmp_path / "x.param"))
         assert found.sha256 == hashlib.sha256(content).hexdigest()

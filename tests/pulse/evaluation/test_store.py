@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pulse.evaluation.faces import Face
+from pulse.evaluation.faces import Original
 from pulse.evaluation.methods import TRUTH, Enlarged, Method, Network, Search
 from pulse.evaluation.store import Drawn, Store
 from pulse.upscale import UpscaleConfig
@@ -32,7 +32,7 @@ def test_pictures_are_marked_by_what_made_them(
     method: Method, mark: str | None, tmp_path: Path
 ) -> None:
     store = Store(tmp_path, 16, 4)
-    entry = store.add(Face("face", PIXELS))
+    entry = store.add(Original("face", PIXELS))
     store.put_drawn(method, entry, torch.zeros(2, 3, 16, 16), Drawn(2))
     for index in range(2):
         file = store.file(method, entry, index)
@@ -42,7 +42,7 @@ def test_pictures_are_marked_by_what_made_them(
 
 def test_originals_are_marked_where_a_generator_drew_them(tmp_path: Path) -> None:
     store = Store(tmp_path, 16, 4)
-    taken = store.add(Face("taken", PIXELS))
-    drawn = store.add(Face("drawn", PIXELS, made=True))
+    taken = store.add(Original("taken", PIXELS))
+    drawn = store.add(Original("drawn", PIXELS, made=True))
     assert marks_in(store.file(TRUTH, taken)) == set()
     assert marks_in(store.file(TRUTH, drawn)) == {SOURCE_TYPE}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pulse.evaluation import report
-from pulse.evaluation.faces import Face
+from pulse.evaluation.faces import Original
 from pulse.evaluation.judge import Figures, Judged
 from pulse.evaluation.methods import Enlarged
 from pulse.evaluation.statistics import jackknifed, mean_of
@@ -28,7 +28,7 @@ def plan(tmp_path: Path) -> Plan:
     for number in range(4):
         group = ("red",) if number < 2 else ("blue",)
         pixels = torch.full((3, 32, 32), number, dtype=torch.uint8)
-        entry = store.add(Face(f"face-{number}", pixels, group))
+        entry = store.add(Original(f"face-{number}", pixels, group))
         entries.append(entry)
         own = rng.normal(size=1280)
         truth = Judged([figures(0, math.inf, 0)], math.nan, own)
@@ -122,7 +122,7 @@ def test_what_was_measured_of_other_pictures_does_not_count(plan: Plan) -> None:
     assert again.figures[0].psnr == 20
     assert store.judged(Enlarged("nearest"), entry) is None
     assert Store(store.folder, 32, 4).judged(method, entry) is None
-    other = store.add(Face(entry.name, torch.ones(3, 32, 32, dtype=torch.uint8)))
+    other = store.add(Original(entry.name, torch.ones(3, 32, 32, dtype=torch.uint8)))
     assert store.judged(method, other) is None
     store.file(method, entry, 1).unlink()
     assert store.drawn(method, entry) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pulse.evaluation.faces import Face
+from pulse.evaluation.faces import Original
 from pulse.evaluation.methods import Draw, Enlarged, Network
 from pulse.evaluation.store import Store
 from pulse.evaluation.work import Plan, compare
@@ -33,7 +33,7 @@ class Dying:
 def plan(tmp_path: Path) -> Plan:
     store = Store(tmp_path, 32, 8)
     pixels = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
-    return Plan(store, (store.add(Face("face", pixels)),), ())
+    return Plan(store, (store.add(Original("face", pixels)),), ())
 
 
 @UNIX

@@ -216,7 +216,7 @@ def test_high_dynamic_range(tmp_path: Path, transfer: int) -> None:
 
 def test_what_is_no_film(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("Not a film at all, but some words.")
+    (tmp_path / "text.mp4").write_text("Not a film at all, but some words.", "utf-8")
     Image.fromarray(picture(0, 40, 30)).save(tmp_path / "picture.png")
     (tmp_path / "picture.png").rename(tmp_path / "picture.mp4")
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
@@ -225,7 +225,7 @@ def test_what_is_no_film(tmp_path: Path) -> None:
         frame.sample_rate = 44100
         out.mux(sound.encode(frame))
         out.mux(sound.encode(None))
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:9,\nhttp://localhost:9/a.ts\n")
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:9,\nhttp://localhost:9/a.ts\n", "utf-8")
     for name, words in {
         "empty.mp4": "is empty",
         "text.mp4": "is not a film that opens",

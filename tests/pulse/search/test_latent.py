@@ -87,7 +87,7 @@ def test_a_damaged_fit_is_made_anew(tiny: Generator, home: Path) -> None:
 
 def test_where_nothing_can_be_kept(tiny: Generator, bare_home: Path) -> None:
     bare_home.mkdir()
-    (bare_home / "priors").write_text("a file where the folder should be")
+    (bare_home / "priors").write_text("a file where the folder should be", "utf-8")
     assert LatentPrior.cached(tiny, "abc").mean.shape == (tiny.w_dim,)
 
 

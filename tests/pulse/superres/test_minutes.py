@@ -11,7 +11,7 @@ from pulse.superres.networks import SRResNetConfig
 from pulse.superres.pairs import PairConfig, Pairs
 from pulse.superres.shelf import Shelf
 from pulse.superres.train import train
-from pulse.superres.training_config import Progress, TrainConfig
+from pulse.superres.training_config import TrainConfig, TrainingProgress
 
 SIX = TrainConfig(
     network=SRResNetConfig(4, 1, 8, kernel=3), steps=None, minutes=6 / 60, batch=2, warmup=1,
@@ -54,7 +54,7 @@ def test_it_ends_when_the_time_is_over(pairs: Pairs, tmp_path: Path) -> None:
 
 
 def test_time_before_a_stop_counts(pairs: Pairs, tmp_path: Path) -> None:
-    steps: list[Progress] = []
+    steps: list[TrainingProgress] = []
     for stop in (2, 3, 9):
         run = train(SIX, pairs, tmp_path, every=NEVER)
         for number, progress in enumerate(run, 1):
