@@ -6,7 +6,8 @@ The folder holds a folder of pictures for each set (Set5, Set14). They are cut t
 and downscaled by MATLAB's antialiased bicubic, rounded to 8 bits. Without `--networks` every
 network for photos that is shipped has a line for each set, and bicubic interpolation.
 
-`PSNR`, `SSIM`: of the luma, 4 pixels at each edge left out; a grey picture is compared as it is.
+`PSNR`, `SSIM`: of the luma, 4 pixels at each edge left out; a picture whose file is grey is compared
+as it is, as in the papers.
 `NIQE`: see `pulse.imaging.niqe`. `features`: see `pulse.evaluation.judge.feature_distance`. `grid`:
 how much a pattern of the scale's period stands out of the result, over how much it does of the
 original; 1 is no grid, and what is blurred has less (see `standing_out`). These are means over a
@@ -26,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from pulse.evaluation.judge import feature_distance
@@ -60,7 +62,9 @@ class Figures(NamedTuple):
     kept: float
 
 
-def measured(method: Method, hr: Float[Tensor, "1 3 h w"], network: EfficientNetLite0) -> Figures:
+def measured(
+    method: Method, hr: Float[Tensor, "1 3 h w"], grey: bool, network: EfficientNetLite0
+) -> Figures:
     """What a method makes of the picture, downscaled, against the picture."""
     height, width = (side // SCALE for side in hr.shape[-2:])
     shrink = DegradeConfig().oblong(height, width, SCALE)
@@ -68,7 +72,6 @@ def measured(method: Method, hr: Float[Tensor, "1 3 h w"], network: EfficientNet
     raw = method(lr)
     sr, kept = as_saved(raw), as_saved(settled(raw, lr, PictureConfig(SCALE)))
     shift, left = (float((shrink(x) - lr).mean((2, 3)).abs().max()) * 255 for x in (sr, kept))
-    grey = bool((hr == hr[:, :1]).all())
     ours, original = (x.mean(1, keepdim=True) if grey else x for x in (sr, hr))
     return Figures(
         psnr=float(psnr_y(ours, original, BORDER)),
@@ -98,12 +101,14 @@ def standing_out(image: Float[Tensor, "1 3 h w"]) -> float:
     return float(at / near)  # Without the first, which is the block's mean.
 
 
-def pictures(folder: Path) -> Iterator[Float[Tensor, "1 3 h w"]]:
-    """In [0, 1], cut to multiples of the scale."""
+def pictures(folder: Path) -> Iterator[tuple[Float[Tensor, "1 3 h w"], bool]]:
+    """In [0, 1], cut to multiples of the scale, and whether the file is grey."""
     for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            grey = image.mode == "L"
         pixels = torch.from_numpy(np.array(read_picture(path).image))
         height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
-        yield pixels[:height, :width].permute(2, 0, 1)[None].float() / 255
+        yield pixels[:height, :width].permute(2, 0, 1)[None].float() / 255, grey
 
 
 def shipped() -> list[str]:
@@ -135,7 +140,7 @@ def main() -> None:
     for name in ("bicubic", *arguments.networks):
         method = of(name) if name != "bicubic" else lambda lr: bicubic(lr, SCALE)
         for folder in sets:
-            found = [measured(method, hr, judge) for hr in pictures(folder)]
+            found = [measured(method, *each, judge) for each in pictures(folder)]
             psnr, ssim, natural, features, grid, shift, kept = np.array(found).T
             print(
                 f"{Path(name).stem:<18} {folder.name:<8} {psnr.mean():>6.2f} {ssim.mean():>7.4f} "
