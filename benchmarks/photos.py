@@ -6,8 +6,8 @@ The folder holds a folder of pictures for each set (Set5, Set14). They are cut t
 and downscaled by MATLAB's antialiased bicubic, rounded to 8 bits. Without `--networks` every
 network for photos that is shipped has a line for each set, and bicubic interpolation.
 
-`PSNR`, `SSIM`: of the luma, 4 pixels at each edge left out; a picture whose file is grey is compared
-as it is, as in the papers.
+`PSNR`, `SSIM`: of the luma, 4 pixels at each edge left out; a picture whose file is grey is
+compared as it is, as in the papers.
 `NIQE`: see `pulse.imaging.niqe`. `features`: see `pulse.evaluation.judge.feature_distance`. `grid`:
 how much a pattern of the scale's period stands out of the result, over how much it does of the
 original; 1 is no grid, and what is blurred has less (see `standing_out`). These are means over a
