@@ -312,8 +312,8 @@ class Upscaler:
     def for_photo(self, drawn: int, side: int, finish: str) -> tuple[int, Finisher | None]:
         """How large a face of `drawn` pixels is made for its place in a photo, and by what.
 
-        Where one pass of the network is too little there is a second one, up to `SECOND_PASS`,
-        unless it is of Real-ESRGAN's network on a CPU, of which it would take minutes.
+        Where one pass of the network is too little there is a second one, up to `SECOND_PASS`, but
+        of Real-ESRGAN's on a CPU, where it would take minutes.
 
         Args:
             side: of the place, in pixels of the photo.
@@ -323,9 +323,8 @@ class Upscaler:
             return drawn, None
         finisher = self._network(finish)
         once = drawn * finisher.network.scale
-        if finisher.name in REALESRGAN and self.generator.device.type == "cpu":
-            return min(side, once), finisher
-        twice = min(once * finisher.network.scale, SECOND_PASS)
+        slow = finisher.name in REALESRGAN and self.generator.device.type == "cpu"
+        twice = 0 if slow else min(once * finisher.network.scale, SECOND_PASS)
         return min(side, max(once, twice)), finisher
 
     def finisher(self, config: UpscaleConfig) -> Finisher | None:

@@ -79,7 +79,7 @@ class FaceParts:
             value=0,
             label="How large, in pixels",
             info="A second network makes up the finest detail of larger faces. "
-            f"{SIZES[-1]} can take half a minute more for each.",
+            f"{SIZES[-1]} can take minutes more for each.",
             elem_id="size",
         )
         self.run = gr.Button("Imagine faces", variant="primary", elem_id="run")

@@ -15,7 +15,8 @@ from PIL import Image
 from pulse.imaging.pictures import InputError, setting
 from pulse.upscale import Upscaler
 from pulse.video.config import Cut
-from pulse.web.film_jobs import Order, film_job
+from pulse.video.film import FilmProgress
+from pulse.web.film_jobs import Order, film_job, frames_done
 from pulse.web.jobs import Desk, Made, Networks, Note, Place, Stage, Step, reworded
 from pulse.web.photo import PhotoTab, check_scale
 from pulse.web.studio import Studio
@@ -122,11 +123,15 @@ def test_a_film_goes_on_where_it_was_stopped(
     assert (made.record["width"], made.record["frames"]) == (32, 12)
     assert made.record["output"] == "a-enlarged.mp4"
     there = Place(tmp_path / "cut", threading.Event())
-    told = []
-    for step in whole.run(there):
-        told.append(step)
-        if isinstance(step, Note) and (step.share or 0) >= 5 / 12:
+
+    def stopped(progress: FilmProgress) -> Note:
+        if progress.done == 6:
             there.stop.set()
+        return frames_done(progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pulse.web.film_jobs.frames_done", stopped)
+        told = list(whole.run(there))
     # A part was whole, and it is said that it stays.
     assert isinstance(told[-1], Made)
     assert (told[-1].cut, told[-1].file) == (True, None)
