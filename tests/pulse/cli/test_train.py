@@ -96,6 +96,7 @@ def test_a_frame_recurrent_network_learns_from_a_film(folder: Path) -> None:
     assert "--square, --resized and --upright are not for films" in done.stderr
 
 
+@pytest.mark.slow  # The flow of the paper is large.
 def test_other_bodies_and_flows(folder: Path) -> None:
     film(folder / "film.mp4")
     sizes = ("--network", "frvsr", "--blocks", "1", "--channels", "8", "--patch", "8")
