@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,10 @@ def serve(
         while True:
             time.sleep(60)
             if sweep is not None:
-                sweep()
+                try:
+                    sweep()
+                except Exception:  # The page goes on, and who keeps it is told.
+                    traceback.print_exc()
     except KeyboardInterrupt:
         pass
     finally:

@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -348,8 +349,9 @@ class Studio:
         for key in old:
             self.leave(key)
         for path in self.folder.iterdir():
-            if path not in kept and time.time() - path.stat().st_mtime > age:
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(FileNotFoundError):  # Its visitor may be leaving just now.
+                if path not in kept and time.time() - path.stat().st_mtime > age:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def archive(result: Result, folder: Path) -> Path:

@@ -657,3 +657,11 @@ def test_who_has_not_seen_the_faces_of_a_photo_cannot_search_for_one(studio: Stu
     assert [past.asked.wish.face for past in visit.past] == [0, 1]
     many = astuple(order(photo, candidates=13, steps=1, face=ALL))
     assert "ask for 12" in str(list(page.search(request, *many))[-1]["problem"])
+
+
+def test_a_folder_that_goes_during_a_sweep_is_no_error(studio: Studio) -> None:
+    """The page would end with it."""
+    (studio.folder / "gone").symlink_to(studio.folder / "nowhere")
+    old = studio.new_folder()
+    studio.sweep(-1)
+    assert not old.exists()
