@@ -188,7 +188,7 @@ class Upscaler:
             start: where they begin, one for each of `config.seeds`; None draws that.
         """
         low, how = face.low, config.search.with_noise(face.degrade.noise)
-        degrade = self._operator(face.degrade, self.generator.resolution, low.shape[-1])
+        degrade = self.operator(face.degrade, self.generator.resolution, low.shape[-1])
         aids = self.aids(face, how)
         state: State | None = None
         for state in search(
@@ -254,7 +254,7 @@ class Upscaler:
                 self.generator,
                 alike(kind),
                 kind.size,
-                self._operator(kind.degrade, self.generator.resolution, kind.size),
+                self.operator(kind.degrade, self.generator.resolution, kind.size),
                 config=kind.search,
                 prior=self.prior,
                 batch=batch,
@@ -292,7 +292,7 @@ class Upscaler:
             images = F.interpolate(drawn, (side, side), mode="bicubic").clamp(0, 1)
             yield replace(state, images=images.clone(), exact=error.clone())
         sides = images.shape[-1], low.shape[-1]
-        degrade, target = self._operator(face.degrade, *sides), face.low.to(images.device)
+        degrade, target = self.operator(face.degrade, *sides), face.low.to(images.device)
         inverse = face.degrade.inverse(*sides) if exact else None
         for index, status in enumerate(state.status):
             if status is not Status.FOUND or (finisher is None and inverse is None):
@@ -357,7 +357,7 @@ class Upscaler:
         side = known.pictures.shape[-1]
         easy = None
         if config.whiten and size <= side:  # Larger small pictures are not known that well.
-            easy = known.easy(self._operator(face.degrade, side, size))
+            easy = known.easy(self.operator(face.degrade, side, size))
         return Aids(levels, known.scale() if config.precondition else None, easy)
 
     def knows(self, face: LRFace, config: SearchConfig) -> bool:
@@ -379,13 +379,13 @@ class Upscaler:
         return [
             Level(
                 one,
-                self._operator(face.degrade, one.size, size),
+                self.operator(face.degrade, one.size, size),
                 saves_steps(self.generator, one.size),
             )
             for one in self._coarse[key]
         ]
 
-    def _operator(self, degrade: DegradeConfig, hr_size: int, lr_size: int) -> Degradation:
+    def operator(self, degrade: DegradeConfig, hr_size: int, lr_size: int) -> Degradation:
         """What turns `hr_size` pixels into `lr_size`, built once for all faces of a kind.
 
         A mask is read anew each time, since its file may have changed.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +18,17 @@ from pulse.cli.outputs import check_output, say, write_file
 from pulse.cli.progress import Display, display
 from pulse.evaluation import figures, report
 from pulse.evaluation.faces import Choice, Original, read_faces, sampled_faces
-from pulse.evaluation.films import BD_SCALE, Degradation
+from pulse.evaluation.films import BD_SCALE, Shrinking
 from pulse.evaluation.judge import Judge
-from pulse.evaluation.methods import Enlarged, Method, Network, Search, face_networks
+from pulse.evaluation.methods import (
+    FINISHED,
+    Enlarged,
+    Method,
+    Network,
+    Search,
+    face_networks,
+    finished,
+)
 from pulse.evaluation.opinions import lines_of, opinions
 from pulse.evaluation.store import Store
 from pulse.evaluation.table import rows_of
@@ -30,7 +37,6 @@ from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
 from pulse.superres.finish import AUTO, chosen
-from pulse.superres.weights import identity
 from pulse.upscale import Upscaler
 from stylegan import EMBEDDED
 
@@ -42,8 +48,6 @@ WIDE = 1000
 """Characters in a line where nobody watches."""
 LR_SIZE = 16
 """Of the small pictures, unless a factor says otherwise."""
-FINISHED = 512
-"""Side to which faces that were found are enlarged."""
 
 
 def evaluate(
@@ -105,7 +109,7 @@ def evaluate(
         bool, typer.Option("--video", help="DATA is a film, or a folder of its frames.")
     ] = False,
     degradation: Annotated[
-        Degradation | None,
+        Shrinking | None,
         typer.Option(
             help="How a film is made small; bd: blurred, and the middle of each block kept. "
             f"[default: bd by a factor of {BD_SCALE}, else bicubic]",
@@ -245,8 +249,8 @@ def chosen_methods(
     }
     network = chosen(AUTO) if store.size < FINISHED else None
     if network is not None:
-        finished = _finished(searches[-1], network)
-        known[finished.name] = finished
+        larger = finished(searches[-1], network)
+        known[larger.name] = larger
     if names is None:
         return tuple(known.values())
     methods = [known[name] if name in known else Network.of(name) for name in names]
@@ -257,13 +261,6 @@ def chosen_methods(
             f"--methods names {twice} twice." if twice else "--methods names none; leave it out."
         )
     return tuple(methods)
-
-
-def _finished(search: Search, network: str) -> Search:
-    """A search whose faces a network makes larger, as `run --size` does."""
-    config = replace(search.config, size=FINISHED, finish=network)
-    both = f"{search.sha256} {identity(network)}"
-    return replace(search, name=f"{search.name}-{FINISHED}", sha256=both, config=config)
 
 
 def _show(shown: Display, progress: TableProgress) -> None:

@@ -15,9 +15,9 @@ from pulse.evaluation.films import (
     COLUMNS,
     FRAMES,
     LEGEND,
-    Degradation,
     Film,
     FilmMethod,
+    Shrinking,
     compare_film,
     film_methods,
 )
@@ -35,7 +35,7 @@ def evaluate_film(
     *,
     factor: float | None,
     count: int | None,
-    degradation: Degradation | None,
+    degradation: Shrinking | None,
 ) -> tuple[str, str]:
     """Compare, and write the tables.
 

@@ -35,7 +35,7 @@ FilmMethod: TypeAlias = Enlarged | Network
 Frames: TypeAlias = Iterator[Float[Tensor, "*b 3 h w"]]
 Way: TypeAlias = Callable[[Frames], Frames]
 """Small frames, [1, 3, h, w], to large ones, which may go beyond [0, 1]."""
-Degradation: TypeAlias = Literal["bd", "bicubic"]
+Shrinking: TypeAlias = Literal["bd", "bicubic"]
 """How frames are made small: see `pulse.imaging.degrade.BD`, or as photos are."""
 BD_SCALE = 4
 """The factor by which articles make films small as "BD"."""
@@ -82,11 +82,11 @@ class Film:
     hr: Float[Tensor, "t 3 h*s w*s"]
     lr: Float[Tensor, "t 3 h w"]
     scale: int
-    degradation: Degradation
+    degradation: Shrinking
 
     @classmethod
     def read(
-        cls, path: Path, scale: int, count: int = FRAMES, degradation: Degradation | None = None
+        cls, path: Path, scale: int, count: int = FRAMES, degradation: Shrinking | None = None
     ) -> Film:
         """The first frames of a film, or of a folder of pictures by their names.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 import torch
@@ -24,6 +24,8 @@ Draw: TypeAlias = Callable[[Float[Tensor, "3 l l"]], Float[Tensor, "n 3 r r"]]
 """A small picture in [0, 1] to pictures of one size in [0, 1], one for each candidate."""
 TRUTH = "truth"
 """What the original is called, which stands in the table beside the methods."""
+FINISHED = 512
+"""Side in pixels to which a network makes the faces of a search larger."""
 STAND_INS = ("srresnet-x4", "srgan-x4")
 """Networks of photos, in pixels and as a GAN, where none of faces enlarges by a factor."""
 
@@ -119,6 +121,13 @@ class Search:
             return last.images.cpu()
 
         return draw
+
+
+def finished(search: Search, network: str) -> Search:
+    """A search whose faces a network makes larger, as `run --size` does."""
+    config = replace(search.config, size=FINISHED, finish=network)
+    both = f"{search.sha256} {weights.identity(network)}"
+    return replace(search, name=f"{search.name}-{FINISHED}", sha256=both, config=config)
 
 
 def face_networks(factor: float) -> list[str]:

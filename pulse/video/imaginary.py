@@ -189,7 +189,9 @@ class Faces:
             state, anew = self._searched(number, low, None if last is None else last.start)
             new = state.images[0].cpu()
             if last is not None and not anew and state.status[0] is Status.FOUND:
-                new = steadied(new, last.image, low.degrade, low.low.shape[-1])
+                sides = new.shape[-1], low.low.shape[-1]
+                degrade = self.upscaler.operator(low.degrade, *sides)
+                new = steadied(new, last.image, degrade, low.degrade.inverse(*sides))
             carried[index] = Carried(Start.after(state, (self.config.seed,)), new)
             under = to_image(large)
             pasted = paste_back(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from pulse.imaging.back_projection import back_project
-from pulse.imaging.degrade import DegradeConfig
+from pulse.imaging.degrade import Degradation
 from pulse.imaging.motion import optical_flow, warp
 
 KEPT = 0.7
@@ -23,7 +20,10 @@ DOUBT = 0.04
 
 @torch.no_grad()
 def steadied(
-    image: Float[Tensor, "3 r r"], before: Float[Tensor, "3 r r"], degrade: DegradeConfig, size: int
+    image: Float[Tensor, "3 r r"],
+    before: Float[Tensor, "3 r r"],
+    degrade: Degradation,
+    inverse: Degradation | None,
 ) -> Float[Tensor, "3 r r"]:
     """A drawn face with fine detail of the frame before, which downscales to what it did.
 
@@ -33,24 +33,16 @@ def steadied(
 
     Args:
         image, before: in [0, 1].
-        size: side in pixels of the small face.
+        degrade, inverse: as `back_project` has them; without an inverse nothing is kept.
     """
-    side = image.shape[-1]
-    down, inverse = _operators(degrade, side, size)
     if inverse is None:
         return image
-    low = down(torch.stack((before, image)))
+    side = image.shape[-1]
+    low = degrade(torch.stack((before, image)))
     grey = F.interpolate(low.mean(1, keepdim=True), size=(side, side), mode="bicubic")
     moved = warp(before[None], optical_flow(grey[:1], grey[1:]), "bicubic").clamp(0, 1)
-    off = (down(moved) - low[1:]).abs().mean(1, keepdim=True)
+    off = (degrade(moved) - low[1:]).abs().mean(1, keepdim=True)
     trust = KEPT * torch.exp(-((off / DOUBT) ** 2))
     trust = F.interpolate(trust, size=(side, side), mode="bilinear")
     mixed = torch.lerp(image[None], moved, trust)
-    return back_project(mixed, low[1:], down, inverse)[0]
-
-
-@lru_cache(maxsize=8)
-def _operators(
-    degrade: DegradeConfig, side: int, size: int
-) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
-    return degrade.operator(side, size), degrade.inverse(side, size)
+    return back_project(mixed, low[1:], degrade, inverse)[0]

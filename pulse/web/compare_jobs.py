@@ -16,7 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pulse import superres
-from pulse.evaluation.methods import STAND_INS, Enlarged, Method, Network, Search
+from pulse.evaluation.methods import (
+    FINISHED,
+    STAND_INS,
+    Enlarged,
+    Method,
+    Network,
+    Search,
+    finished,
+)
 from pulse.faces.prepare import LRFace
 from pulse.imaging.niqe import natural, niqe
 from pulse.imaging.pictures import InputError, as_saved, to_image, to_png, write_bytes
@@ -24,19 +32,16 @@ from pulse.photos import ENHANCED
 from pulse.results import TOOL, encode
 from pulse.search import PRESETS, State
 from pulse.search.losses import squared_error
-from pulse.superres import finish, weights
-from pulse.superres.finish import AUTO
+from pulse.superres import weights
+from pulse.superres.finish import AUTO, SHIPPED
 from pulse.upscale import NOTICE, UpscaleConfig, Upscaler
 from pulse.web.controls import sentence
 from pulse.web.jobs import Made, Note, Place, Step, emptied
-from pulse.web.order import SIZES
 from pulse.web.studio import Studio, packed
 from pulse.web.updates import Opening
 from stylegan.evaluate import MISSED, FaceMeter
 from stylegan.marks import COMPOSITE, SOURCE_TYPE
 
-FINISHED = SIZES[0]
-"""Side in pixels to which a network makes the faces of a search larger."""
 LARGER = f"default-{FINISHED}"
 TITLES = {
     "nearest": ("Blocks", "Each pixel becomes a square."),
@@ -223,10 +228,8 @@ def methods_of(studio: Studio, resolution: int, lr_size: int, how: UpscaleConfig
         for name, preset in (("paper", PRESETS["paper"]), ("default", PRESETS["default"]))
     ]
     if resolution < FINISHED:
-        last = searches[-1]
         # Not `auto`: with Real-ESRGAN's network a visitor waits a minute on a CPU.
-        config = replace(last.config, size=FINISHED, finish=finish.SHIPPED)
-        searches.append(replace(last, name=LARGER, config=config))
+        searches.append(finished(searches[-1], SHIPPED))
     return [
         Enlarged("nearest"), Enlarged("bicubic"), *(Network.of(name) for name in names), *searches,
     ]  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,8 +142,8 @@ def serve(
             if sweep is not None:
                 try:
                     sweep()
-                except Exception:  # The page goes on, and who keeps it is told.
-                    traceback.print_exc()
+                except Exception as error:  # The page goes on.
+                    logging.getLogger("pulse").error("A fault of the page", exc_info=error)
     except KeyboardInterrupt:
         pass
     finally:
