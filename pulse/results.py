@@ -144,16 +144,18 @@ class Result:
                     "file": f"candidate-{index:02d}.{format}",
                     "seed": seed,
                     "status": status.value,
+                    "mse_drawn": drawn if math.isfinite(drawn) else None,
                     "mse": error if math.isfinite(error) else None,
                     "mse_exact": None if last is None or math.isnan(last) else last,
                     "step": step,
                     "plausibility": self.plausibility[index],
                     **({"photo": f"photo-{index:02d}.png"} if paste else {}),
                 }
-                for index, (seed, status, error, last, step) in enumerate(
+                for index, (seed, status, drawn, error, last, step) in enumerate(
                     zip(
                         self.config.seeds,
                         state.status,
+                        state.drawn.tolist(),
                         state.best.tolist(),
                         exact,
                         state.best_step.tolist(),

@@ -33,6 +33,8 @@ class Settings:
         face: `largest`, `all` or a number.
         preset: that the search is made from.
         exact: whether candidates that match are made to match exactly; None as the preset has it.
+        mend: whether tone and last errors are put right in what the generator draws, instead of
+            searching on; likewise.
         time_limit: seconds for a face, as in `SearchConfig`.
         format: of the candidates' files.
         paste: whether the photo with each candidate in its place is written, too.
@@ -53,6 +55,7 @@ class Settings:
     detector: Detector = "frontal"
     preset: Preset = "default"
     exact: bool | None = None
+    mend: bool | None = None
     time_limit: float | None = None
     format: Format = "png"
     paste: bool = False
@@ -66,12 +69,15 @@ class Settings:
     def config(self) -> UpscaleConfig:
         try:
             preset = PRESETS[self.preset]
+            mend = preset.mend if self.mend is None else self.mend
             search = replace(
                 preset,
                 steps=self.steps,
                 tolerance=self.tolerance,
                 exact=preset.exact if self.exact is None else self.exact,
                 time_limit=self.time_limit,
+                mend=mend,
+                tone=SearchConfig().tone if mend else None,
             )
             degrade = None if self.degrade is None else DegradeConfig.parse(self.degrade)
             size = read_lr_size(self.lr_size)
@@ -155,6 +161,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "size": ((int, type(None)), "a whole number"),
     "finish": _TEXT,
     "exact": ((bool, type(None)), "true or false"),
+    "mend": ((bool, type(None)), "true or false"),
     "time_limit": ((int, float, type(None)), "a number of seconds"),
 }
 

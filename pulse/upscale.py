@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from math import nan
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 
 import stylegan
 from pulse.devices import Precision, choose_device, choose_precision, network_precision
+from pulse.faces.plausibility import can_tell
 from pulse.faces.prepare import LRFace
 from pulse.imaging.back_projection import back_project
 from pulse.imaging.degrade import Degradation, DegradeConfig
@@ -37,6 +37,7 @@ from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
 from pulse.superres.finish import AUTO, LARGEST, OFF, Finisher, held, wanted_size
+from pulse.superres.mending import mender
 from pulse.superres.weights import REALESRGAN
 from stylegan import Generator
 
@@ -286,7 +287,7 @@ class Upscaler:
         if state.exact is not None or not (exact or finisher):
             return
         drawn, images, low = state.images, state.images.clone(), state.low.clone()
-        error = torch.full_like(state.best, nan)
+        error = torch.full_like(state.best, torch.nan)
         if finisher is not None:
             side = wanted_size(drawn.shape[-1], config.size, finisher.network.scale)
             images = F.interpolate(drawn, (side, side), mode="bicubic").clamp(0, 1)
@@ -348,24 +349,23 @@ class Upscaler:
 
     def aids(self, face: LRFace, config: SearchConfig) -> Aids:
         """What is known of the generator that helps such a search, worked out once and kept."""
-        levels = self._levels(face) if config.coarse else ()
+        size, levels = face.low.shape[-1], self._levels(face) if config.coarse else ()
+        knows_faces = config.mend and can_tell(self.name)
+        mends = mender(face.degrade, self.generator, size) if knows_faces else None
         if not (config.precondition or config.whiten):
-            return Aids(levels)
+            return Aids(levels, mending=mends)
         if self._curvature is None:
             self._curvature = Curvature.cached(self.generator, self.prior, self.sha256)
-        known, size = self._curvature, face.low.shape[-1]
-        side = known.pictures.shape[-1]
-        easy = None
+        known = self._curvature
+        side, easy = known.pictures.shape[-1], None
         if config.whiten and size <= side:  # Larger small pictures are not known that well.
             easy = known.easy(self.operator(face.degrade, side, size))
-        return Aids(levels, known.scale() if config.precondition else None, easy)
+        return Aids(levels, known.scale() if config.precondition else None, easy, mends)
 
     def knows(self, face: LRFace, config: SearchConfig) -> bool:
         """Whether `aids` are worked out or read for such a search; if not, they take a while."""
         levels = not config.coarse or self._sides(face) in (*self._coarse, ())
-        return levels and (
-            self._curvature is not None or not (config.precondition or config.whiten)
-        )
+        return levels and bool(self._curvature or not (config.precondition or config.whiten))
 
     def _sides(self, face: LRFace) -> tuple[int, ...]:
         return tuple(useful_sizes(self.generator, face.low.shape[-1]))

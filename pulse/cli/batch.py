@@ -46,6 +46,7 @@ def work(
     paste: options.Paste = Settings.paste,
     preset: options.PresetName = Settings.preset,
     exact: options.Exact = Settings.exact,
+    mend: options.Mend = Settings.mend,
     time_limit: options.TimeLimit = Settings.time_limit,
     size: options.Size = Settings.size,
     finish: options.Finish = Settings.finish,
@@ -79,7 +80,7 @@ def work(
     settings = Settings(
         candidates=candidates, steps=steps, seed=seed, tolerance=tolerance, lr_size=lr_size,
         degrade=degrade, align=align, face=face, detector=detector, preset=preset, exact=exact,
-        time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
+        mend=mend, time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
     )  # fmt: skip
     if batch_size != "auto" and (not batch_size.isdecimal() or int(batch_size) == 0):
         raise InputError(f"--batch-size takes a whole number from 1 on, or auto; not {batch_size}.")

@@ -77,6 +77,15 @@ Exact = Annotated[
         show_default=False,
     ),
 ]
+Mend = Annotated[
+    bool | None,
+    typer.Option(
+        "--mend/--no-mend",
+        help="Put tone and last errors right in what is drawn, instead of searching on. "
+        "[default: yes, but not with the paper's preset]",
+        show_default=False,
+    ),
+]
 TimeLimit = Annotated[
     float | None,
     typer.Option(

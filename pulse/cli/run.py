@@ -61,6 +61,7 @@ def run(
     ] = False,
     preset: options.PresetName = Settings.preset,
     exact: options.Exact = Settings.exact,
+    mend: options.Mend = Settings.mend,
     time_limit: options.TimeLimit = Settings.time_limit,
     size: options.Size = Settings.size,
     finish: options.Finish = Settings.finish,
@@ -73,7 +74,7 @@ def run(
     settings = Settings(
         candidates=candidates, steps=steps, seed=seed, tolerance=tolerance, lr_size=lr_size,
         degrade=degrade, align=align, face=face, detector=detector, preset=preset, exact=exact,
-        time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
+        mend=mend, time_limit=time_limit, format=format, paste=paste, size=size, finish=finish,
     )  # fmt: skip
     paths, refused = usable(inputs)
     names = first_names(paths)
@@ -235,6 +236,8 @@ def _report(record: dict[str, Any], ranked: list[int], folder: Path) -> None:
     best, candidates = None, record["candidates"]
     for candidate in (candidates[index] for index in ranked):
         mse = "not finite" if candidate["mse"] is None else f"mse {candidate['mse']:.3e}"
+        if candidate["mse_drawn"] != candidate["mse"]:
+            mse = f"mse {candidate['mse_drawn']:.3e}, mended {candidate['mse']:.1e}"
         if candidate["mse_exact"] is not None:
             mse += f", then {candidate['mse_exact']:.1e}"
         status = Status(candidate["status"])

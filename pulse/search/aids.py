@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
@@ -33,10 +34,25 @@ class Level:
         return self.degrade(images.clamp(0, 1))
 
 
+class Mending(Protocol):
+    """A way to make a match of a picture that nearly is one."""
+
+    @property
+    def reach(self) -> float:
+        """Error from which that is tried, in tolerances."""
+        ...
+
+    def __call__(
+        self, images: Float[Tensor, "b 3 r r"], target: Float[Tensor, "b 3 l l"]
+    ) -> Float[Tensor, "b 3 r r"]:
+        """Pictures in [0, 1], mended for their targets."""
+        ...
+
+
 @dataclass(frozen=True)
 class Aids:
-    """What is given is used; `SearchConfig.coarse`, `precondition` and `whiten` tell
-    `pulse.upscale.Upscaler.aids` what to give.
+    """What is given is used; `SearchConfig.coarse`, `precondition`, `whiten` and `mend`
+    tell `pulse.upscale.Upscaler.aids` what to give.
 
     Attributes:
         levels: coarse stand-ins for the generator and its degradation, cheapest first.
@@ -44,11 +60,13 @@ class Aids:
             equally far. For L-BFGS.
         easy: [k, 3, l, l], what errors are reduced by, as `pulse.search.curvature` has it; None is
             not.
+        mending: None leaves it to the search to bring a candidate to a match.
     """
 
     levels: Sequence[Level] = ()
     scale: tuple[Float[Tensor, "L w_dim"], Float[Tensor, " N"]] | None = None
     easy: Float[Tensor, "k 3 l l"] | None = None
+    mending: Mending | None = None
 
 
 NO_AIDS = Aids()

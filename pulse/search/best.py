@@ -12,6 +12,7 @@ class Best:
 
     Attributes:
         error: [n], infinite before anything was offered.
+        drawn: [n], the same before the picture was mended.
         step: [n], when that was.
         images, low: [n, 3, R, R] and [n, 3, l, l], the picture and the same downscaled.
         ws, noise: what drew it.
@@ -28,6 +29,7 @@ class Best:
         """Take tensors of those shapes to write into; errors below `goal` count the same."""
         self.images, self.low, self.ws, self.noise, self.goal = images, low, ws, noise, goal
         self.error = images.new_full([len(images)], torch.inf)
+        self.drawn = self.error.clone()
         self.step = torch.zeros(len(images), dtype=torch.int64, device=images.device)
 
     def forget(self, index: Int[Tensor, " k"]) -> None:
@@ -56,6 +58,7 @@ class Best:
         better = better & error.isfinite() | first
         rows = index[better]
         self.error[rows], self.step[rows] = error[better], step[better]
+        self.drawn[rows] = error[better]
         self.images[rows], self.low[rows], self.ws[rows] = images[better], low[better], ws[better]
         for kept, new in zip(self.noise, noise, strict=True):
             kept[rows] = new[better]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
+
+from pulse.search.tone import Tone
 
 
 class Status(StrEnum):
@@ -48,6 +50,11 @@ class SearchConfig:
         hold: weight of how far a candidate is from where it began, see
             `pulse.search.losses.departure`; for the next frame of a film, which begins where the
             last one ended.
+        tone: how readily a candidate's brightness, contrast and white follow the target's; None
+            leaves them as the generator draws them.
+        mend: whether a candidate that comes near is made a match by a network that was trained for
+            that, if the generator draws such faces; else the search goes on to a match. Only where
+            what reaches the goal is done.
         exact: whether candidates that match are at last changed by the little that makes them match
             exactly, see `pulse.imaging.back_projection`.
         time_limit: seconds for a face; while they last, a candidate that took all its steps without
@@ -67,6 +74,8 @@ class SearchConfig:
     whiten: bool = True
     coarse: bool = True
     hold: float = 0.0
+    tone: Tone | None = field(default_factory=Tone)
+    mend: bool = True
     exact: bool = True
     time_limit: float | None = None
 
@@ -103,6 +112,8 @@ PAPER = SearchConfig(
     precondition=False,
     whiten=False,
     coarse=False,
+    tone=None,
+    mend=False,
     exact=False,
 )
 PRESETS = {"default": SearchConfig(), "paper": PAPER}

@@ -81,9 +81,15 @@ class Descent:
             cut=not self.scheduled,
             easy=aids.easy,
             hold=config.hold,
+            tone=config.tone,
         )
+        self.mending = aids.mending if config.mend and config.stop else None
         self.goal = config.goal * config.tolerance
-        self.coarse_floor = 0.5 * self.goal  # Leaves room for what is lacking.
+        self.tolerance = torch.tensor(config.tolerance, device=self.device)
+        # How near a candidate comes by itself: what cannot be mended goes on to the goal.
+        reach = self.mending.reach * config.tolerance if self.mending else 0.0
+        self.reach = torch.full([slots], max(reach, self.goal), device=self.device)
+        self.coarse_floor = 0.5 * max(reach, self.goal)  # Leaves room for what is lacking.
         self.starter = Starter(self.objective, config.draws, self.coarse_floor, aids)
         self.levels = self.starter.levels
 
@@ -133,6 +139,8 @@ class Descent:
         self.best.forget(index)
         self.step_of[index] = 0
         self.overflowed[index] = False
+        if self.mending:
+            self.reach[index] = max(self.mending.reach * self.config.tolerance, self.goal)
         for slot, start in zip(index.tolist(), starts, strict=True):
             self.rngs[slot].manual_seed(start.seeds[0])
             self.starts[slot] = start
@@ -152,7 +160,7 @@ class Descent:
             # What matches is brought nearer as long as that is cheap: always by a small generator,
             # by a large one only with its earliest layers.
             costly = self.level > 0
-            going = going & (best > self.goal) & ~(matched & costly)
+            going = going & (best > self.reach) & ~(matched & costly)
         if config.time_limit is None:
             return going & (self.taken < config.steps)
         late = time.monotonic() - config.time_limit
@@ -207,6 +215,7 @@ class Descent:
             best.ws[rows],
             tuple(x[rows] for x in best.noise),
             best.error[rows],
+            best.drawn[rows],
             best.step[rows],
             self.overflowed[rows],
             status,
@@ -299,7 +308,8 @@ class Descent:
         point = self.optimiser.base
 
         def draw(part: Tensor) -> list[Tensor]:
-            images = self.objective.images([x[part] for x in point], [x[part] for x in self.fixed])
+            here, fixed = [x[part] for x in point], [x[part] for x in self.fixed]
+            images = self.objective.images(here, fixed, self.target[part])
             return [images, self.objective.degrade(images.clamp(0, 1))]
 
         images, plain = self._in_batches(draw, index)
@@ -329,6 +339,23 @@ class Descent:
             ws=self.objective.prior.to_w(point[0][index]),
             noise=[x[index] for x in [*point[1:], *self.fixed]],
         )
+        self._mend(index)
+
+    def _mend(self, index: Int[Tensor, " k"]) -> None:
+        """Make matches of those that are near enough; who cannot be mended goes on by himself."""
+        best = self.best
+        near = index[best.error[index] <= self.reach[index]]
+        if self.mending is None or not len(near):
+            return
+        target = self.target[near]
+        images = self.mending(best.images[near], target)
+        low = self.objective.degrade(images)
+        error = squared_error(low, target)
+        better = error <= torch.minimum(best.error[near], self.tolerance)
+        rows = near[better]
+        best.images[rows], best.low[rows] = images[better], low[better]
+        best.error[rows] = error[better]
+        self.reach[near[~better]] = self.goal
 
     def _move(
         self, index: Int[Tensor, " k"], loss: Float[Tensor, " k"], gradients: list[Tensor]

@@ -12,6 +12,7 @@ from pulse.imaging.degrade import Degradation
 from pulse.search.aids import Level
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import departure, geocross, squared_error, weighted_error
+from pulse.search.tone import Tone
 from stylegan import Generator
 
 
@@ -29,6 +30,7 @@ class Objective:
         cut: whether colours count as they will be saved, cut to [0, 1].
         easy: what errors are reduced by, as `Aids` has it.
         hold: weight of the departure from a beginning, where one is given.
+        tone: how readily the tone of a picture follows the target's; None leaves it.
     """
 
     generator: Generator
@@ -38,11 +40,35 @@ class Objective:
     cut: bool = True
     easy: Float[Tensor, "k 3 l l"] | None = None
     hold: float = 0.0
+    tone: Tone | None = None
 
-    def images(self, point: list[Tensor], fixed: list[Tensor]) -> Float[Tensor, "b 3 r r"]:
-        """The generator's pictures, nominally in [0, 1]."""
+    def images(
+        self,
+        point: list[Tensor],
+        fixed: list[Tensor],
+        target: Float[Tensor, "... 3 l l"],
+    ) -> Float[Tensor, "b 3 r r"]:
+        """The generator's pictures with the target's tone, nominally in [0, 1]."""
         ws = self.prior.to_w(point[0])
-        return (self.generator.synthesis(ws, [*point[1:], *fixed]) + 1) / 2
+        images = (self.generator.synthesis(ws, [*point[1:], *fixed]) + 1) / 2
+        if self.tone is None:
+            return images
+        gain, offset = self.tone.fit(self.degrade(images), target)
+        return images * gain + offset
+
+    def sketch(
+        self,
+        level: Level,
+        point: list[Tensor],
+        fixed: list[Tensor],
+        target: Float[Tensor, "... 3 l l"],
+    ) -> Float[Tensor, "b 3 l l"]:
+        """About what those pictures are downscaled to, from a coarse one."""
+        low = level.low(self.generator, self.prior.to_w(point[0]), [*point[1:], *fixed])
+        if self.tone is None:
+            return low
+        gain, offset = self.tone.fit(low, target)
+        return low * gain + offset
 
     def at(
         self,
@@ -60,7 +86,7 @@ class Objective:
             begin: the point that it is held to.
         """
         point = [x.detach().requires_grad_() for x in point]
-        images = self.images(point, fixed)
+        images = self.images(point, fixed, target)
         counted = images.clamp(0, 1) if self.cut else images
         low = self.degrade(counted)
         _, loss, gradients = self._loss(low, target, floor, point, begin=begin)
@@ -84,7 +110,7 @@ class Objective:
             plain: instead of that, the real small picture at this point, which tells the offset.
         """
         point = [x.detach().requires_grad_() for x in point]
-        low = level.low(self.generator, self.prior.to_w(point[0]), [*point[1:], *fixed])
+        low = self.sketch(level, point, fixed, target)
         if plain is not None:
             offset = (plain - low).detach()
         if offset is not None:

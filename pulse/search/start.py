@@ -176,10 +176,10 @@ class Starter:
             several = part[:, None].expand(-1, generator.num_layers, -1)
             inputs = [x.expand(len(part), -1, -1, -1) for x in noise]
             if sketch is None:
-                images = self.objective.images([several], inputs)
+                images = self.objective.images([several], inputs, target)
                 low = self.objective.degrade(images.clamp(0, 1))
             else:
-                low = sketch.low(generator, prior.to_w(several), inputs)
+                low = self.objective.sketch(sketch, [several], inputs, target)
             return squared_error(low, target)
 
         # As many at once as have about the pixels of sixteen of 128x128.

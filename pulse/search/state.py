@@ -26,6 +26,7 @@ class State:
         ws: [n, L, w_dim], the latents that drew it.
         noise: the noise inputs that drew it, each [n, 1, h, w].
         best: [n], the error of that picture, before an exact last step.
+        drawn: [n], what it was before the picture was mended; the same where it was not.
         best_step: [n], the step that it was met at.
         overflowed: [n], whether the candidate was given up because its numbers are not finite.
         status: [n], what would be said if the search stopped here, likewise.
@@ -41,6 +42,7 @@ class State:
     ws: Float[Tensor, "n L w_dim"]
     noise: tuple[Float[Tensor, "n 1 h w"], ...]
     best: Float[Tensor, " n"]
+    drawn: Float[Tensor, " n"]
     best_step: Int[Tensor, " n"]
     overflowed: Bool[Tensor, " n"]
     status: tuple[Status, ...]
@@ -63,6 +65,7 @@ def joined(states: Sequence[State]) -> State:
         all_of(lambda state: state.ws),
         tuple(torch.cat(some) for some in zip(*(state.noise for state in states), strict=True)),
         all_of(lambda state: state.best),
+        all_of(lambda state: state.drawn),
         all_of(lambda state: state.best_step),
         all_of(lambda state: state.overflowed),
         tuple(status for state in states for status in state.status),

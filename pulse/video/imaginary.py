@@ -323,6 +323,7 @@ def _only(state: State, index: int) -> State:
         ws=state.ws[one],
         noise=tuple(x[one] for x in state.noise),
         best=state.best[one],
+        drawn=state.drawn[one],
         best_step=state.best_step[one],
         overflowed=state.overflowed[one],
         status=state.status[one],

@@ -58,7 +58,7 @@ def test_files_and_record(result: Result, tmp_path: Path) -> None:
     assert record["generator"] == {"name": "tiny", "sha256": "abc123", "resolution": 32}
     assert record["notes"] == ["A note."]
     assert [c["seed"] for c in record["candidates"]] == [4, 5, 6]
-    keys = {"file", "seed", "status", "mse", "mse_exact", "step", "plausibility"}
+    keys = {"file", "seed", "status", "mse_drawn", "mse", "mse_exact", "step", "plausibility"}
     assert all(set(c) == keys for c in record["candidates"])
     assert record["config"]["search"]["steps"] == 3
 

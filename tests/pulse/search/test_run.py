@@ -82,7 +82,7 @@ def test_company_may_have_other_targets(tiny: Generator) -> None:
     assert torch.equal(together.images[1], alone.images[0])
 
 
-@pytest.mark.parametrize("config", [SHORT, replace(PAPER, steps=15)])
+@pytest.mark.parametrize("config", [replace(SHORT, tone=None), replace(PAPER, steps=15)])
 def test_best_is_one_consistent_picture(config: SearchConfig, tiny: Generator) -> None:
     """Image, low image, latents, noise and error are all of the same step."""
     target, degrade = face(tiny, 8), Bicubic(32, 8)
@@ -268,7 +268,7 @@ class Counting:
 def test_coarse_levels_save_passes_of_the_whole(tiny: Generator) -> None:
     target, degrade = face(tiny, 4), Bicubic(32, 4)
     levels = levels_of(tiny, 4, [8, 16])
-    config = SearchConfig(steps=60, tolerance=1e-3)
+    config = SearchConfig(steps=60, tolerance=1e-3, tone=None)
 
     def run(levels: list[Level]) -> tuple[State, Counting]:
         counting = Counting(tiny)
@@ -291,7 +291,7 @@ def test_a_coarse_level_that_misleads_is_left(tiny: Generator) -> None:
     target, degrade = face(tiny, 8), Bicubic(32, 8)
     (level,) = levels_of(tiny, 8, [16])
     wrong = replace(level.coarse, weight=-3 * level.coarse.weight)
-    config = SearchConfig(steps=80, tolerance=2e-3)
+    config = SearchConfig(steps=80, tolerance=2e-3, tone=None)
     misled = last(
         tiny, target, [0, 1], degrade, config, None, None, Aids([replace(level, coarse=wrong)])
     )

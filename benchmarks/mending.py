@@ -1,0 +1,248 @@
+"""Train the network that makes a match of a face that nearly is one, and measure it.
+
+    python benchmarks/mending.py --data ../shared/faces -o mending.safetensors
+
+Faces of the folder, the last 300 kept apart, are bent, mixed with other faces and given other
+colours and light; what their small versions are enlarged to, by the other network, tells what they
+were. Prints how near held-out faces come to that, beside back projection and the other network
+alone, and writes a sheet of searches for such faces: where they stopped, back projected, enlarged
+alone, and mended.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+import stylegan
+from pulse.faces.prepare import LRFace
+from pulse.imaging.degrade import Bicubic, DegradeConfig
+from pulse.search import SearchConfig
+from pulse.superres import weights
+from pulse.superres.losses import load_features, perceptual_loss
+from pulse.superres.mending import ENLARGER, REACH, SIDE, SMALL, MendingNetwork, load, save
+from pulse.upscale import UpscaleConfig, Upscaler
+from stylegan.dataset import Pictures, load_pictures
+from stylegan.memory import keep_freed_memory
+from stylegan.precision import multiplies_bfloat16
+from stylegan.sheet import save_sheet
+
+HELD_OUT = 300
+SHOWN = 24
+BATCH = 16
+RATE = 1e-3
+EVERY = 4
+"""Steps between those that compare features, which take as long as all the rest."""
+LINE = torch.linspace(-1, 1, SIDE)
+Y, X = LINE[:, None].expand(-1, SIDE), LINE.expand(SIDE, -1)
+Faces = Float[Tensor, "b 3 128 128"]
+
+
+def uniform(count: int, low: float, high: float) -> Float[Tensor, "b 1 1 1"]:
+    return (torch.rand(count) * (high - low) + low)[:, None, None, None]
+
+
+def chance(count: int, share: float) -> Float[Tensor, "b 1 1 1"]:
+    return (torch.rand(count) < share).float()[:, None, None, None]
+
+
+def field(count: int, channels: int, cells: int) -> Float[Tensor, "b c 128 128"]:
+    cells_ = torch.randn(count, channels, cells, cells)
+    return F.interpolate(cells_, (SIDE, SIDE), mode="bicubic", align_corners=True)
+
+
+def blob(count: int, least: float, most: float) -> Float[Tensor, "b 1 128 128"]:
+    """A soft patch somewhere."""
+    across = (X - uniform(count, -0.9, 0.9)) / uniform(count, least, most)
+    down = (Y - uniform(count, -0.9, 0.9)) / uniform(count, least, most)
+    return ((1.2 - across**2 - down**2) * uniform(count, 1, 6)).clamp(0, 1)
+
+
+def head(soft: float) -> Float[Tensor, "128 128"]:
+    """Where the head is in FFHQ's frame."""
+    return ((1.25 - (X / 0.72) ** 2 - ((Y - 0.05) / 0.95) ** 2) * soft).clamp(0, 1)
+
+
+def in_other_light(x: Faces) -> Faces:
+    """Brighter on one side, with other contrast and colours: as cameras see."""
+    count, angle = len(x), uniform(len(x), 0, 2 * math.pi)
+    ramp = X * angle.cos() + Y * angle.sin()
+    x = x * (1 + chance(count, 0.5) * uniform(count, 0.05, 0.4) * ramp)
+    use, grey = chance(count, 0.5), x.mean(1, keepdim=True)
+    x = grey + (x - grey) * (1 + use * (uniform(count, 0.6, 1.5) - 1))
+    x = (x - 0.5) * (1 + use * (uniform(count, 0.75, 1.3) - 1)) + 0.5
+    x = x + use * uniform(count, -0.1, 0.1)
+    cast = uniform(3 * count, 0.92, 1.08).view(count, 3, 1, 1)
+    return (x * (1 + use * (cast - 1))).clamp(0, 1)
+
+
+def changed(x: Faces) -> Faces:
+    """The faces as a search might leave them, with errors of up to two reaches."""
+    count, other = len(x), x.roll(1, 0)
+    swapped = torch.lerp(other, x, head(float(uniform(1, 2, 6))))
+    y = torch.lerp(x, swapped, chance(count, 0.3))
+    y = torch.lerp(y, other, blob(count, 0.15, 0.6) * chance(count, 0.5) * uniform(count, 0.3, 1))
+    for least, most, far in ((3, 6, 0.13), (7, 13, 0.04)):
+        bent = field(count, 2, int(uniform(1, least, most)))
+        bent = bent * uniform(count, 0, far) * chance(count, 0.7)
+        grid = torch.stack([X + bent[:, 0], Y + bent[:, 1]], -1)
+        y = F.grid_sample(y, grid, padding_mode="reflection", align_corners=True)
+    for _ in range(3):
+        y = y + _recoloured(y) * chance(count, 0.35)
+    y = y * (field(count, 1, int(uniform(1, 2, 6))) * 0.15 * chance(count, 0.6)).exp()
+    y = y + field(count, 3, int(uniform(1, 2, 5))) * 0.05 * chance(count, 0.6)
+    stain = torch.randn(count, 3, 1, 1) * 0.12 * chance(count, 0.5)
+    y = (y + blob(count, 0.05, 0.3) * stain).clamp(0, 1)
+    small = Bicubic(SIDE, SMALL)
+    error = (small(y) - small(x)).square().mean((1, 2, 3), keepdim=True)
+    wanted = uniform(count, math.log(1.5e-3), math.log(1.2e-2)).exp()
+    return torch.lerp(x, y, (wanted / (error + 1e-9)).sqrt().clamp(max=1))
+
+
+def _recoloured(x: Faces) -> Faces:
+    """What gives regions of about one colour another."""
+    count = len(x)
+    soft = F.avg_pool2d(F.pad(x, (2,) * 4, mode="reflect"), 5, 1)
+    row, column = torch.randint(SIDE, (2, count))
+    colour = soft[torch.arange(count), :, row, column][:, :, None, None]
+    far = (soft - colour).square().sum(1, keepdim=True)
+    mask = (-far / (2 * uniform(count, 0.05, 0.25) ** 2)).exp()
+    mask = torch.where(chance(count, 0.4) > 0, blob(count, 0.3, 1.2) * mask, mask)
+    shift = torch.randn(count, 3, 1, 1) * 0.12 + torch.randn(count, 1, 1, 1) * 0.1
+    return mask * (shift + (x - colour) * uniform(count, -0.3, 0.3))
+
+
+def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Faces:
+    """Where a search for each stops."""
+    upscaler = Upscaler.load(generator)
+    how = UpscaleConfig(1, search=SearchConfig(goal=REACH, mend=False, exact=False))
+    found = [upscaler.search(LRFace(0, one), how) for one in low]
+    return torch.cat([deque(states, maxlen=1)[0].images for states in found])
+
+
+def _floats(pixels: UInt8[Tensor, "n 3 s s"]) -> Faces:
+    return pixels.float() / 255
+
+
+class Training:
+    """The network, and what is needed to mend with it."""
+
+    def __init__(self, network: MendingNetwork, faces: Pictures) -> None:
+        self.network = network.train().requires_grad_(True)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.faces = faces
+        self.enlarger = weights.load(ENLARGER)
+        self.down = Bicubic(SIDE, SMALL)
+        inverse = DegradeConfig().inverse(SIDE, SMALL)
+        assert inverse is not None
+        self.up = inverse
+        self.features = load_features(None, "vanilla")
+        self.fast = multiplies_bfloat16(torch.device("cpu"))
+
+    def mend(self, x: Faces, low: Tensor) -> tuple[Faces, Faces]:
+        """Mended pictures, and what the enlarging network alone would make of them."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
+            with torch.no_grad():
+                both = torch.cat([low, self.down(x)]).clamp(0, 1)
+                wanted, shown = self.enlarger(both).float().chunk(2)
+            y = self.network(x, wanted, shown)
+        return y + self.up(low - self.down(y)), x + wanted - shown
+
+    def drawn(self, count: int) -> Faces:
+        """Faces of the folder in other light."""
+        x = _floats(self.faces.pixels[torch.multinomial(self.faces.weights, count)])
+        return in_other_light(torch.lerp(x, x.flip(3), chance(count, 0.5)))
+
+    def undo(self, minutes: float, rate: float) -> None:
+        """Learn what faces were before they were changed."""
+        adam = torch.optim.Adam(self.network.parameters(), rate, (0.9, 0.99))
+        for step in _while(minutes, adam):
+            x = self.drawn(BATCH)
+            y, _ = self.mend(changed(x), self.down(x))
+            loss = (y - x).abs().mean() + 1.5 * (_detail(y) - _detail(x)).abs().mean()
+            if step % EVERY == 0:
+                loss = loss + 0.1 * EVERY * perceptual_loss(self.features, y, x)
+            self._update(adam, loss)
+
+    def _update(self, adam: torch.optim.Adam, loss: Tensor) -> None:
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        adam.step()
+
+
+def _detail(x: Faces) -> Float[Tensor, "b 3 16 16"]:
+    """Strength of the finest detail in each place, which an error alone would smooth away."""
+    fine = x - F.avg_pool2d(F.pad(x, (1,) * 4, mode="reflect"), 3, 1)
+    return F.avg_pool2d(fine.abs(), 8)
+
+
+def _while(minutes: float, adam: torch.optim.Adam) -> Iterator[int]:
+    """Steps for that long, while the learning rate rises and then falls to a twentieth."""
+    top, began, step = adam.param_groups[0]["lr"], time.monotonic(), 0
+    while (done := (time.monotonic() - began) / (60 * minutes)) < 1:
+        falling = 0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2
+        adam.param_groups[0]["lr"] = top * min(1, (step + 1) / 100) * falling
+        yield step
+        step += 1
+        if step % 200 == 0:
+            print(f"{step} steps, {done:.0%}", flush=True)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of faces.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Train anew and write to this file.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 18,
+    start: Annotated[Path | None, typer.Option(help="A network to go on with.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Where to draw searches.")] = None,
+    generator: Annotated[str, typer.Option(help="For these.")] = stylegan.EMBEDDED,
+    seed: int = 0,
+) -> None:
+    """Train where -o is given, then print the figures."""
+    keep_freed_memory()
+    torch.manual_seed(seed)
+    learn, held_out = load_pictures(data, SIDE, HELD_OUT)
+    if output is not None:
+        begun = MendingNetwork() if start is None else load(start.resolve())
+        training = Training(begun, learn)
+        training.undo(minutes, RATE if start is None else RATE / 2)
+        save(training.network, output)
+    training = Training(load() if output is None else load(output.resolve()), learn)
+    torch.manual_seed(seed + 1)
+    truth = in_other_light(_floats(held_out.pixels[held_out.natural]))
+    with torch.no_grad():
+        before, low = changed(truth), training.down(truth)
+        back = before + training.up(low - training.down(before))
+        mended, simple = training.mend(before, low)
+    for name, x in (
+        ("changed", before),
+        ("back projected", back),
+        ("enlarged alone", simple),
+        ("mended", mended),
+    ):
+        error = float((x.clamp(0, 1) - truth).square().mean())
+        features = float(perceptual_loss(training.features, x.clamp(0, 1), truth))
+        print(f"{name:16}{-10 * math.log10(error):6.2f} dB, features {features:.3f}")
+    if sheet is not None:
+        low = low[:SHOWN]
+        x = searched(low, generator)
+        with torch.no_grad():
+            mended, simple = training.mend(x, low)
+        rows = [x, x + training.up(low - training.down(x)), simple, mended]
+        save_sheet(torch.stack(rows, 1).flatten(0, 1) * 2 - 1, sheet, 8)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,187 @@
+"""The network that makes a match of a face that nearly is one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import stylegan
+from pulse.faces.prepare import LRFace
+from pulse.imaging.degrade import Bicubic, DegradeConfig
+from pulse.search import Aids, SearchConfig, Status, search
+from pulse.search.losses import squared_error
+from pulse.superres import mending
+from pulse.superres.mending import MendingNetwork, load, mender, save
+from pulse.upscale import UpscaleConfig, Upscaler
+from stylegan import Generator
+
+EMBEDDED = stylegan.EMBEDDED
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return stylegan.load(EMBEDDED)
+
+
+@pytest.fixture(scope="module")
+def faces(generator: Generator) -> Tensor:
+    """Eight of the generator's faces, in [0, 1]."""
+    z = torch.randn(8, generator.z_dim, generator=torch.Generator().manual_seed(11))
+    w = generator.w_mean + 0.6 * (generator.mapping(z) - generator.w_mean)
+    ws = w[:, None].expand(-1, generator.num_layers, -1)
+    return ((generator.synthesis(ws) + 1) / 2).clamp(0, 1).detach()
+
+
+def bent(faces: Tensor, far: float = 0.06) -> Tensor:
+    """Faces whose outlines are elsewhere."""
+    field = F.interpolate(
+        torch.randn(len(faces), 2, 4, 4, generator=torch.Generator().manual_seed(2)),
+        faces.shape[2:],
+        mode="bicubic",
+        align_corners=True,
+    )
+    line = torch.linspace(-1, 1, faces.shape[-1])
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + far * field.movedim(1, 3)
+    return F.grid_sample(faces, grid, padding_mode="reflection", align_corners=True)
+
+
+def test_it_is_small() -> None:
+    assert sum(p.numel() for p in MendingNetwork().parameters()) < 1_500_000
+    assert mending.WEIGHTS.stat().st_size < 3_000_000
+
+
+def test_a_new_one_adds_what_the_other_network_sees(faces: Tensor) -> None:
+    other = faces.roll(1, 0)
+    with torch.no_grad():
+        mended = MendingNetwork()(faces, other, faces * 0.9)
+    assert torch.allclose(mended, faces * 0.1 + other, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+def test_what_is_near_becomes_a_match(size: int, generator: Generator, faces: Tensor) -> None:
+    low = Bicubic(128, size)(faces)
+    mend = mender(DegradeConfig(), generator, low.shape[-1])
+    assert mend is not None
+    mended = mend(bent(faces), low)
+    assert mended.min() >= 0
+    assert mended.max() <= 1
+    assert (squared_error(Bicubic(128, size)(mended), low) < 1e-3).all()
+
+
+def test_it_comes_nearer_to_the_face_than_back_projection(
+    generator: Generator, faces: Tensor
+) -> None:
+    """By the features that photographs are compared with, since it is to look like one."""
+    from pulse.superres.losses import load_features, perceptual_loss
+
+    low, changed = Bicubic(128, 16)(faces), bent(faces, 0.1)
+    mend = mender(DegradeConfig(), generator, low.shape[-1])
+    assert mend is not None
+    inverse = DegradeConfig().inverse(128, 16)
+    assert inverse is not None
+    projected = (changed + inverse(low - Bicubic(128, 16)(changed))).clamp(0, 1)
+    features = load_features(None, "vanilla")
+    with torch.no_grad():
+        by_network = perceptual_loss(features, mend(changed, low), faces)
+        assert by_network < 0.95 * perceptual_loss(features, projected, faces)
+
+
+def test_a_face_is_the_same_in_any_company(generator: Generator, faces: Tensor) -> None:
+    low = Bicubic(128, 16)(faces)
+    mend = mender(DegradeConfig(), generator, low.shape[-1])
+    assert mend is not None
+    changed = bent(faces)
+    assert torch.equal(mend(changed, low)[3:4], mend(changed[3:4], low[3:4]))
+
+
+def test_a_larger_face_keeps_its_detail(generator: Generator, faces: Tensor) -> None:
+    """What 128 pixels do not show is not changed."""
+    large = F.interpolate(faces[:2], (512, 512), mode="bicubic").clamp(0.1, 0.9)
+    detail = torch.randn(large.shape, generator=torch.Generator().manual_seed(1)) * 0.02
+    detail = detail - F.interpolate(F.adaptive_avg_pool2d(detail, 128), (512, 512))
+    low = Bicubic(512, 16)(large) * 0.95 + 0.02
+    mend = mender(DegradeConfig(), generator, low.shape[-1])
+    assert mend is not None
+    difference = mend(large + detail, low) - mend(large, low)
+    assert (difference - detail).abs().mean() < 1e-3
+    assert (squared_error(Bicubic(512, 16)(mend(large, low)), low) < 1e-3).all()
+
+
+def test_where_it_knows_nothing_it_does_nothing(generator: Generator, tiny: Generator) -> None:
+    assert mender(DegradeConfig(), generator, 16) is not None
+    assert mender(DegradeConfig(), tiny, 16) is None
+    assert mender(DegradeConfig.parse("noise:0.05"), generator, 16) is None
+    cats = Upscaler(generator, "stylegan2-afhqcat-512", "0" * 64)
+    face, config = LRFace(0, torch.zeros(3, 16, 16)), SearchConfig(coarse=False, whiten=False)
+    assert cats.aids(face, replace(config, precondition=False)).mending is None
+
+
+def test_weights_are_read_as_they_were_written(tmp_path: Path, faces: Tensor) -> None:
+    network = MendingNetwork().half().float().eval().requires_grad_(False)
+    save(network, tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
+    assert torch.equal(again(faces, faces, faces * 0.9), network(faces, faces, faces * 0.9))
+
+
+class Plain:
+    """Adds to every colour what its mean lacks."""
+
+    reach = 50.0
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.asked = 0
+
+    def __call__(self, images: Tensor, target: Tensor) -> Tensor:
+        self.asked += len(images)
+        lacking = F.interpolate(target, images.shape[2:], mode="nearest") - images
+        return images + self.share * lacking
+
+
+def test_a_search_ends_where_it_can_be_mended(tiny: Generator) -> None:
+    down = Bicubic(32, 8)
+    target = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    config = SearchConfig(steps=40, tolerance=3e-3, tone=None)
+    mend = Plain(1.0)
+    *_, state = search(tiny, target, [0, 1], down, config, aids=Aids(mending=mend))
+    assert mend.asked == 2
+    assert state.status == (Status.FOUND, Status.FOUND)
+    assert (state.drawn > config.tolerance).all()
+    assert (state.drawn <= mend.reach * config.tolerance).all()
+    assert (state.best <= config.tolerance).all()
+    assert torch.allclose(squared_error(down(state.images), target), state.best, atol=1e-7)
+    assert torch.allclose(down(state.images), state.low, atol=1e-6)
+
+
+def test_what_cannot_be_mended_is_searched_for_to_the_end(tiny: Generator) -> None:
+    down = Bicubic(32, 8)
+    w = tiny.mapping(torch.randn(1, tiny.z_dim, generator=torch.Generator().manual_seed(5)))
+    image = (tiny.synthesis(w[:, None].expand(-1, tiny.num_layers, -1))[0] + 1) / 2
+    target, config = down(image.clamp(0, 1)), SearchConfig(steps=30, tone=None)
+    mend = Plain(0.0)
+    *_, state = search(tiny, target, [0, 1], down, config, aids=Aids(mending=mend))
+    *_, plain = search(tiny, target, [0, 1], down, replace(config, mend=False))
+    assert mend.asked >= 2
+    assert torch.equal(state.images, plain.images)
+    assert torch.equal(state.drawn, state.best)
+
+
+def test_a_face_that_the_generator_does_not_draw_is_found_soon(fitted: Path) -> None:
+    """Light and outlines of its own: far from what the generator draws, and found by mending."""
+    upscaler = Upscaler.load()
+    w = upscaler.generator.mapping(torch.randn(1, 256, generator=torch.Generator().manual_seed(4)))
+    ws = w[:, None].expand(-1, upscaler.generator.num_layers, -1)
+    image = ((upscaler.generator.synthesis(ws) + 1) / 2).clamp(0, 1).detach()
+    ramp = torch.linspace(0.5, 1.3, 128)
+    face = LRFace(0, Bicubic(128, 16)((bent(image) * ramp).clamp(0, 1))[0])
+    *_, state = upscaler.search(face, UpscaleConfig(2, search=SearchConfig(steps=60)))
+    assert state.status == (Status.FOUND, Status.FOUND)
+    assert (state.drawn > 1e-3).all()
+    assert state.exact is not None
+    assert (state.exact < 1e-5).all()
+    search_alone = SearchConfig(steps=60, mend=False, tone=None)
+    *_, alone = upscaler.search(face, UpscaleConfig(2, search=search_alone))
+    assert state.best_step.max() < alone.best_step.max()
