@@ -110,6 +110,12 @@ def set_steps(page: Any, steps: int) -> None:
     raise AssertionError("the slider did not follow the number")
 
 
+def set_endless(page: Any) -> None:
+    """A search that nothing but a click ends: the published one goes on where it matches."""
+    set_steps(page, 100_000)
+    page.get_by_role("radio", name="paper").check()
+
+
 def chosen(page: Any, part: str, text: str) -> None:
     page.click(f"#{part} input")
     page.get_by_role("option", name=text).click()
@@ -187,7 +193,7 @@ def test_photo_of_two_stop_and_paste_back(visit: Callable[..., Any], tmp_path: P
     before = page.get_attribute("#matched img", "src")
     page.click("#faces [data-choice='1']")
     page.wait_for_function("old => document.querySelector('#matched img').src !== old", arg=before)
-    set_steps(page, 100_000)
+    set_endless(page)
     chosen(page, "finish", "srresnet-x4")  # Quick, since it goes over the face twice.
     page.click("#run")
     page.wait_for_selector("#gallery .card img")
@@ -329,6 +335,7 @@ def test_searches_of_a_visit_add_up_until_there_is_another_picture(
     # A search that goes on ends with its picture, and its results go.
     page.locator("#steps input[type=number]").fill("100000")
     page.locator("#steps input[type=number]").press("Tab")
+    page.get_by_role("radio", name="paper").check()
     page.wait_for_function("document.querySelector('#command code').textContent.includes('100000')")
     page.click("#run")
     page.wait_for_selector("#gallery .card img")
@@ -351,7 +358,7 @@ def test_another_picture_during_a_search(visit: Callable[..., Any], tmp_path: Pa
     page.wait_for_selector("#faces [data-choice='1']")
     page.wait_for_selector("#matched img")
     old = page.get_attribute("#matched img", "src")
-    set_steps(page, 100_000)
+    set_endless(page)
     page.click("#run")
     page.wait_for_selector("#gallery .card img")
     # The server has one place: the search for the example can begin once the old one has ended.

@@ -78,7 +78,7 @@ def upscaler(tiny: Generator) -> Upscaler:
 
 
 def config(**changes: float) -> FaceConfig:
-    search = SearchConfig(steps=2, draws=8, tolerance=changes.pop("tolerance", 1e-3))
+    search = SearchConfig(2, changes.pop("tolerance", 1e-3), draws=8, tone=None)
     plain = FaceConfig(candidates=2, search=search, label=False)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -158,7 +158,7 @@ def test_held_it_changes_less(upscaler: Upscaler) -> None:
     images = upscaler.generator.synthesis(ws[:, None].expand(-1, upscaler.generator.num_layers, -1))
     images = ((images + 1) / 2).clamp(0, 1)
     low = DegradeConfig().operator(32, 8)(images)
-    loose = UpscaleConfig(1, search=SearchConfig(steps=60, exact=False))
+    loose = UpscaleConfig(1, search=SearchConfig(steps=60, exact=False, tone=None))
     *_, first = upscaler.search(LRFace(0, low[0]), loose)
     start = Start.after(first, (0,))
     moved = {}
@@ -180,7 +180,7 @@ def test_where_it_loses_the_match_it_begins_anew(upscaler: Upscaler) -> None:
     standing = replace(standing, points=standing.points[:1].repeat(COUNT, 0))
 
     def drawn(tolerance: float, frames: dict[int, torch.Tensor], seed: int = 0) -> list[dict]:
-        search = SearchConfig(steps=1, tolerance=tolerance, exact=False)
+        search = SearchConfig(steps=1, tolerance=tolerance, exact=False, tone=None)
         how = FaceConfig(seed=seed, candidates=2, search=search, hold=100.0, label=False)
         faces, entries = Faces(upscaler, [standing], how), list[dict]()
         carried = dict[int, Carried]()
