@@ -163,17 +163,15 @@ def mender(degrade: DegradeConfig, generator: Generator, size: int) -> Mender | 
     inverse = degrade.inverse(SIDE, size) if size <= SIDE <= generator.resolution else None
     if inverse is None:
         return None
-    device = generator.device
-    enlarger = _enlarger(str(device))
-    return Mender(load().to(device), enlarger, degrade.operator(SIDE, size), inverse)
+    network, enlarger = _networks(str(generator.device))
+    return Mender(network, enlarger, degrade.operator(SIDE, size), inverse)
 
 
 @cache
-def _enlarger(device: str) -> AnyNetwork:
-    return weights.load(ENLARGER, device)
+def _networks(device: str) -> tuple[MendingNetwork, AnyNetwork]:
+    return load().to(device), weights.load(ENLARGER, device)
 
 
-@cache
 def load(path: Path = WEIGHTS) -> MendingNetwork:
     """The network that comes with the program, or another one that was saved."""
     network = MendingNetwork()
