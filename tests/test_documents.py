@@ -13,7 +13,8 @@ from stylegan.marks import COMPOSITE, SOURCE_TYPE, XMP_KEY
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"])
 MADE = (
-    *(f"docs/{name}.png" for name in ("result", "does-well", "falls-apart", "paste", "page")),
+    *(f"docs/{name}.png" for name in ("result", "does-well", "falls-apart", "mending")),
+    *(f"docs/{name}.png" for name in ("paste", "page")),
     "examples/imaginary.png",
     "examples/two.jpg",
 )
