@@ -125,7 +125,8 @@ def _recoloured(x: Faces) -> Faces:
 def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Faces:
     """Where a search for each stops."""
     upscaler = Upscaler.load(generator)
-    how = UpscaleConfig(1, search=SearchConfig(goal=REACH, mend=False, exact=False))
+    search = SearchConfig(tolerance=REACH, mend=False, exact=False)
+    how = UpscaleConfig(1, search=search)
     found = [upscaler.search(LRFace(0, one), how) for one in low]
     return torch.cat([deque(states, maxlen=1)[0].images for states in found])
 

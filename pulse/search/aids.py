@@ -39,7 +39,7 @@ class Mending(Protocol):
 
     @property
     def reach(self) -> float:
-        """Error from which that is tried, in tolerances."""
+        """Mean squared error from which that is tried."""
         ...
 
     def __call__(

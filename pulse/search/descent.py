@@ -83,13 +83,12 @@ class Descent:
             hold=config.hold,
             tone=config.tone,
         )
-        self.mending = aids.mending if config.mend and config.stop else None
+        self.mending = aids.mending if config.stop else None
         self.goal = config.goal * config.tolerance
         self.tolerance = torch.tensor(config.tolerance, device=self.device)
-        # How near a candidate comes by itself: what cannot be mended goes on to the goal.
-        reach = self.mending.reach * config.tolerance if self.mending else 0.0
-        self.reach = torch.full([slots], max(reach, self.goal), device=self.device)
-        self.coarse_floor = 0.5 * max(reach, self.goal)  # Leaves room for what is lacking.
+        # How near a candidate comes by itself; what cannot be mended goes on to the goal.
+        self.near = max(self.mending.reach, self.goal) if self.mending else self.goal
+        self.coarse_floor = 0.5 * self.near  # Leaves room for what is lacking.
         self.starter = Starter(self.objective, config.draws, self.coarse_floor, aids)
         self.levels = self.starter.levels
 
@@ -117,7 +116,7 @@ class Descent:
         self.target = of(0.0, 3, size, size)
         self.plain = of(0.0, 3, size, size)  # The real small picture at the last accepted point,
         self.offset = of(0.0, 3, size, size)  # and what the coarse one lacked there.
-        self.error = of(math.inf)
+        self.error, self.reach = of(math.inf), of(self.near)
         self.level, self.step_of = count(), count()
         self.taken = count()  # Steps since the last new beginning.
         self.overflowed = torch.zeros(slots, dtype=torch.bool, device=self.device)
@@ -139,8 +138,6 @@ class Descent:
         self.best.forget(index)
         self.step_of[index] = 0
         self.overflowed[index] = False
-        if self.mending:
-            self.reach[index] = max(self.mending.reach * self.config.tolerance, self.goal)
         for slot, start in zip(index.tolist(), starts, strict=True):
             self.rngs[slot].manual_seed(start.seeds[0])
             self.starts[slot] = start
@@ -234,6 +231,7 @@ class Descent:
             for x, new in zip(self.begin, point, strict=True):
                 x[index] = new[index]
         self.level[index] = self.taken[index] = 0
+        self.reach[index] = self.near
         if self.levels:
             self._judge(index)
         else:

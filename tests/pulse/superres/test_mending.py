@@ -129,7 +129,7 @@ def test_weights_are_read_as_they_were_written(tmp_path: Path, faces: Tensor) ->
 class Plain:
     """Adds to every colour what its mean lacks."""
 
-    reach = 50.0
+    reach = 0.15
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -150,7 +150,7 @@ def test_a_search_ends_where_it_can_be_mended(tiny: Generator) -> None:
     assert mend.asked == 2
     assert state.status == (Status.FOUND, Status.FOUND)
     assert (state.drawn > config.tolerance).all()
-    assert (state.drawn <= mend.reach * config.tolerance).all()
+    assert (state.drawn <= mend.reach).all()
     assert (state.best <= config.tolerance).all()
     assert torch.allclose(squared_error(down(state.images), target), state.best, atol=1e-7)
     assert torch.allclose(down(state.images), state.low, atol=1e-6)
@@ -167,6 +167,33 @@ def test_what_cannot_be_mended_is_searched_for_to_the_end(tiny: Generator) -> No
     assert mend.asked >= 2
     assert torch.equal(state.images, plain.images)
     assert torch.equal(state.drawn, state.best)
+
+
+class AtSecond(Plain):
+    """Can do nothing when it is asked first."""
+
+    def __call__(self, images: Tensor, target: Tensor) -> Tensor:
+        self.share = 1.0 if self.asked else 0.0
+        return super().__call__(images, target)
+
+
+def test_who_begins_anew_can_be_mended_anew(tiny: Generator) -> None:
+    down, target = Bicubic(32, 8), torch.full((3, 8, 8), 0.5)
+    config = SearchConfig(steps=2, tolerance=1e-6, tone=None, time_limit=30)
+    mend = AtSecond(0.0)
+    mend.reach = 1.0
+    *_, state = search(tiny, target, [0], down, config, aids=Aids(mending=mend))
+    assert state.status == (Status.FOUND,)
+    assert mend.asked == 2
+    assert state.step < 10
+
+
+def test_a_looser_tolerance_does_not_widen_what_is_mended(fitted: Path) -> None:
+    upscaler, face = Upscaler.load(), LRFace(0, torch.rand(3, 16, 16) * 0.4 + 0.3)
+    how = UpscaleConfig(1, search=SearchConfig(steps=2, tolerance=4e-3))
+    *_, state = upscaler.search(face, how)
+    assert (state.drawn > mending.REACH).all()
+    assert state.status == (Status.NOT_CONVERGED,)
 
 
 def test_a_face_that_the_generator_does_not_draw_is_found_soon(fitted: Path) -> None:
