@@ -4,17 +4,20 @@
 
 Faces of the folder, the last 300 kept apart, are bent, mixed with other faces and given other
 colours and light; what their small versions are enlarged to, by the other network, tells what they
-were. Prints how near held-out faces come to that, beside back projection and the other network
-alone, and writes a sheet of searches for such faces: where they stopped, back projected, enlarged
-alone, and mended.
+were. That alone makes soft pictures. So then, with `--draw`, a critic of texture joins, and most of
+what is mended are searches for faces of the folder, where they stopped. Prints how near held-out
+faces come to what they were, beside back projection and the other network alone, and writes a sheet
+of searches for such faces: where they stopped, back projected, enlarged alone, and mended.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +25,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 import stylegan
 from pulse.faces.prepare import LRFace
@@ -41,6 +44,9 @@ HELD_OUT = 300
 SHOWN = 24
 BATCH = 16
 RATE = 1e-3
+CRITIC_RATE, R1_EVERY = 1e-3, 16
+ADVERSARIAL = 0.04
+"""Weight of what the critic says."""
 EVERY = 4
 """Steps between those that compare features, which take as long as all the rest."""
 LINE = torch.linspace(-1, 1, SIDE)
@@ -122,17 +128,75 @@ def _recoloured(x: Faces) -> Faces:
     return mask * (shift + (x - colour) * uniform(count, -0.3, 0.3))
 
 
-def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Faces:
-    """Where a search for each stops."""
-    upscaler = Upscaler.load(generator)
-    search = SearchConfig(tolerance=REACH, mend=False, exact=False)
-    how = UpscaleConfig(1, search=search)
-    found = [upscaler.search(LRFace(0, one), how) for one in low]
-    return torch.cat([deque(states, maxlen=1)[0].images for states in found])
+@dataclass(frozen=True)
+class Searched:
+    """Where searches for small faces stopped.
+
+    Attributes:
+        images: [n, 3, 128, 128] bytes.
+        low: [n, 3, 16, 16], what they were to match.
+        which: their numbers among all that was searched for.
+    """
+
+    images: UInt8[Tensor, "n 3 128 128"]
+    low: Float[Tensor, "n 3 16 16"]
+    which: list[int]
+
+    def draw(self, count: int) -> tuple[Faces, Tensor]:
+        index, flip = torch.randint(len(self.low), (count,)), chance(count, 0.5)
+        x, low = _floats(self.images[index]), self.low[index]
+        return torch.lerp(x, x.flip(3), flip), torch.lerp(low, low.flip(3), flip)
+
+
+def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Searched:
+    """Where a search for each stops, but for those that come nowhere near."""
+    upscaler, search = (
+        Upscaler.load(generator),
+        SearchConfig(tolerance=REACH, mend=False, exact=False),
+    )
+    jobs = [(one, UpscaleConfig(1, seed, search=search)) for seed, one in enumerate(low)]
+    kept, images = [], []
+    for number, (one, how) in enumerate(jobs):
+        *_, state = upscaler.search(LRFace(0, one), how)
+        if float(state.best) < 2.4 * REACH:
+            kept.append(number)
+            images.append((state.images * 255).round().to(torch.uint8))
+        if (number + 1) % 100 == 0:
+            print(f"{number + 1} searches", flush=True)
+    return Searched(torch.cat(images), low[kept], kept)
 
 
 def _floats(pixels: UInt8[Tensor, "n 3 s s"]) -> Faces:
     return pixels.float() / 255
+
+
+class Critic(nn.Module):
+    """Tells patches of photographs from patches that were mended (Isola et al. 2017).
+
+    Patches, since it is to judge detail: what a whole picture shows is the search's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = _layers(12, 64, 64, 96, 96, 128, 128)
+        self.coarse = _layers(128, 160, 160)
+        self.of_fine, self.of_coarse = nn.Conv2d(128, 1, 3, 1, 1), nn.Conv2d(160, 1, 3, 1, 1)
+
+    def forward(self, images: Faces) -> Float[Tensor, "b 320"]:
+        """Logits of 16x16 small patches and of 8x8 larger ones."""
+        x = F.pixel_unshuffle(images * 2 - 1, 2).contiguous(memory_format=torch.channels_last)
+        x = self.fine(x)
+        small, large = self.of_fine(x), self.of_coarse(self.coarse(x))
+        return torch.cat([small.flatten(1), large.flatten(1)], 1).float()
+
+
+def _layers(*widths: int) -> nn.Sequential:
+    """3x3 convolutions; a wider one that others follow halves, but for the first of pixels."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        stride = 2 if inputs < outputs and inputs > 12 else 1
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers)
 
 
 class Training:
@@ -152,12 +216,25 @@ class Training:
 
     def mend(self, x: Faces, low: Tensor) -> tuple[Faces, Faces]:
         """Mended pictures, and what the enlarging network alone would make of them."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
-            with torch.no_grad():
-                both = torch.cat([low, self.down(x)]).clamp(0, 1)
-                wanted, shown = self.enlarger(both).float().chunk(2)
-            y = self.network(x, wanted, shown)
-        return y + self.up(low - self.down(y)), x + wanted - shown
+        enlarged = self._enlarged(x, low)
+        return self._with(self.network, x, low, enlarged), x + enlarged[0] - enlarged[1]
+
+    @torch.no_grad()
+    def _enlarged(self, x: Faces, low: Tensor) -> tuple[Faces, Faces]:
+        with self._cast():
+            both = torch.cat([low, self.down(x)]).clamp(0, 1)
+            wanted, shown = self.enlarger(both).float().chunk(2)
+        return wanted, shown
+
+    def _with(
+        self, network: MendingNetwork, x: Faces, low: Tensor, enlarged: tuple[Faces, Faces]
+    ) -> Faces:
+        with self._cast():
+            y = network(x, *enlarged)
+        return y + self.up(low - self.down(y))
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.fast)
 
     def drawn(self, count: int) -> Faces:
         """Faces of the folder in other light."""
@@ -170,16 +247,53 @@ class Training:
         for step in _while(minutes, adam):
             x = self.drawn(BATCH)
             y, _ = self.mend(changed(x), self.down(x))
-            loss = (y - x).abs().mean() + 1.5 * (_detail(y) - _detail(x)).abs().mean()
-            if step % EVERY == 0:
-                loss = loss + 0.1 * EVERY * perceptual_loss(self.features, y, x)
-            self._update(adam, loss)
+            _update(adam, self._loss(y, x, step))
 
-    def _update(self, adam: torch.optim.Adam, loss: Tensor) -> None:
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        adam.step()
+    def draw(self, minutes: float, rate: float, found: Searched) -> None:
+        """Learn to please a critic that learns, too, without moving what was there before."""
+        before = deepcopy(self.network).requires_grad_(False)
+        critic, paired = Critic(), 3 * BATCH // 8
+        critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        adam = torch.optim.Adam(self.network.parameters(), rate, (0.5, 0.99))
+        judging = torch.optim.Adam(critic.parameters(), CRITIC_RATE, (0.5, 0.99))
+        for step in _while(minutes, adam):
+            x, real = self.drawn(paired + BATCH).split([paired, BATCH])
+            others, low_others = found.draw(BATCH - paired)
+            images = torch.cat([changed(x), others])
+            low = torch.cat([self.down(x), low_others])
+            enlarged = self._enlarged(images, low)
+            y = self._with(self.network, images, low, enlarged)
+            with torch.no_grad():
+                old = self._with(before, images, low, enlarged)
+            held = (F.avg_pool2d(y, 4) - F.avg_pool2d(old, 4))[paired:].abs().mean()
+            critic.requires_grad_(False)
+            with self._cast():
+                pleased = F.softplus(-critic(y)).mean()
+            ready = min(1.0, step / 300)
+            loss = 0.7 * self._loss(y[:paired], x, step) + 2 * held
+            _update(adam, loss + ADVERSARIAL * ready * pleased)
+            critic.requires_grad_(True)
+            with self._cast():
+                fake, true = critic(torch.cat([y.detach().clamp(0, 1), real])).chunk(2)
+            _update(judging, (F.softplus(fake) + F.softplus(-true)).mean())
+            if step % R1_EVERY == 0:
+                real = real.clone().requires_grad_()
+                verdict = critic(real).mean(1).sum()
+                (slope,) = torch.autograd.grad(verdict, real, create_graph=True)
+                _update(judging, slope.square().sum((1, 2, 3)).mean() * R1_EVERY / 2)
+
+    def _loss(self, y: Faces, x: Faces, step: int) -> Float[Tensor, ""]:
+        loss = (y - x).abs().mean() + 1.5 * (_detail(y) - _detail(x)).abs().mean()
+        if step % EVERY == 0:
+            loss = loss + 0.1 * EVERY * perceptual_loss(self.features, y, x)
+        return loss
+
+
+def _update(adam: torch.optim.Adam, loss: Tensor) -> None:
+    adam.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for g in adam.param_groups for p in g["params"]], 1.0)
+    adam.step()
 
 
 def _detail(x: Faces) -> Float[Tensor, "b 3 16 16"]:
@@ -206,6 +320,8 @@ def main(
         Path | None, typer.Option("-o", help="Train anew and write to this file.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 18,
+    draw: Annotated[float, typer.Option(help="Minutes after that with a critic.")] = 0,
+    searches: Annotated[int, typer.Option(help="For the critic, about a second each.")] = 1000,
     start: Annotated[Path | None, typer.Option(help="A network to go on with.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to draw searches.")] = None,
     generator: Annotated[str, typer.Option(help="For these.")] = stylegan.EMBEDDED,
@@ -219,6 +335,9 @@ def main(
         begun = MendingNetwork() if start is None else load(start.resolve())
         training = Training(begun, learn)
         training.undo(minutes, RATE if start is None else RATE / 2)
+        if draw:
+            found = searched(training.down(training.drawn(searches)), generator)
+            training.draw(draw, RATE / 2, found)
         save(training.network, output)
     training = Training(load() if output is None else load(output.resolve()), learn)
     torch.manual_seed(seed + 1)
@@ -237,8 +356,8 @@ def main(
         features = float(perceptual_loss(training.features, x.clamp(0, 1), truth))
         print(f"{name:16}{-10 * math.log10(error):6.2f} dB, features {features:.3f}")
     if sheet is not None:
-        low = low[:SHOWN]
-        x = searched(low, generator)
+        found = searched(low[:SHOWN], generator)
+        x, low = _floats(found.images), found.low
         with torch.no_grad():
             mended, simple = training.mend(x, low)
         rows = [x, x + training.up(low - training.down(x)), simple, mended]

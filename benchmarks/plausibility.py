@@ -6,6 +6,8 @@ Whole faces are those of the folder, the last 300 kept apart, and, with a softer
 generators draw near their mean, also with layers of several faces: otherwise a generator's finest
 marks would tell the two kinds apart. Broken ones are drawn with latents far from the generators'
 own, as a search leaves them, or are faces of the folder that were warped, cut, smeared or stained.
+Mended ones are faces of the folder that were changed or searched for and then mended: they count as
+the less whole, the less they came out like what they were, beside the others.
 Both are changed alike in sharpness, colour, noise and place. Prints how well the two are told apart
 on pictures that were not trained on.
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import mending
 import torch
 import torch.nn.functional as F
 import typer
@@ -29,7 +32,8 @@ from torch import Tensor
 import stylegan
 from pulse.faces.plausibility import BROKEN, SIDE, FaceNetwork, Judge, at_side, load, save
 from pulse.imaging.pictures import to_tensor
-from stylegan.dataset import load_pictures
+from pulse.superres.losses import Features, perceptual_loss
+from stylegan.dataset import Pictures, load_pictures
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
 from stylegan.sheet import save_sheet
@@ -37,9 +41,13 @@ from stylegan.sheet import save_sheet
 HELD_OUT = 300
 RATE = 2e-3
 BATCH = 64
-# Of a batch: whole faces, whole samples, broken samples; the rest are broken faces.
-REAL, DRAWN, APART = 24, 8, 16
+# Of a batch: whole faces, whole samples, broken samples, mended faces; the rest are broken faces.
+REAL, DRAWN, APART, MENDED = 20, 6, 14, 12
 LABELS = (1.0, 0.9, 0.02, 0.0)
+GOOD, WORSE = 0.5, 0.95
+"""Share of the mended faces that counts as whole; beyond the second, as broken."""
+INNER = (slice(20, 116), slice(16, 112))
+"""Where the face is, by which that is decided."""
 CHUNK = 8
 """Pictures that lose the same sharpness."""
 LATENTS = 2000
@@ -252,6 +260,39 @@ def changed(images: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
     return (images * contrast + spread(0.15)[:, None, None, None] + cast).clamp(-1, 1)
 
 
+def mended(
+    faces: Pictures, count: int, searches: int, generator: str
+) -> tuple[UInt8[Tensor, "n 3 128 128"], Float[Tensor, " n"]]:
+    """Faces that were changed, and others that were searched for, both mended; and their labels."""
+    work = mending.Training(mending.load(), faces)
+    made: list[Tensor] = []
+    labels: list[Tensor] = []
+
+    @torch.no_grad()
+    def add(before: Tensor, low: Tensor, truth: Tensor) -> None:
+        parts, far = [], []
+        for x, y, wanted in zip(*(part.split(BATCH) for part in (before, low, truth)), strict=True):
+            images = work.mend(x, y)[0].clamp(0, 1)
+            parts.append(_bytes(images * 2 - 1))
+            far += [_far(work.features, *pair) for pair in zip(images, wanted, strict=True)]
+        rank = torch.tensor(far).argsort().argsort() / len(far)
+        made.append(torch.cat(parts))
+        labels.append(((WORSE - rank) / (WORSE - GOOD)).clamp(0, 1) * LABELS[1])
+
+    truth = torch.cat([work.drawn(BATCH) for _ in range(math.ceil(count / BATCH))])
+    before = torch.cat([mending.changed(part) for part in truth.split(BATCH)])
+    add(before, work.down(truth), truth)
+    truth = work.drawn(searches)
+    found = mending.searched(work.down(truth), generator)
+    add(found.images / 255, found.low, truth[found.which])
+    return torch.cat(made), torch.cat(labels)
+
+
+def _far(features: Features, x: Tensor, y: Tensor) -> float:
+    """How much two faces differ by their features, but for what is around them."""
+    return float(perceptual_loss(features, x[None, :, *INNER], y[None, :, *INNER]))
+
+
 @dataclass(frozen=True)
 class Stock:
     """Pictures to draw from, as bytes.
@@ -260,6 +301,7 @@ class Stock:
         real, broken: faces, whole and damaged.
         drawn, apart: samples of generators, whole and broken.
         weights: how often each of the faces is to be drawn.
+        mended: faces that the mending network changed, and their labels.
     """
 
     real: UInt8[Tensor, "n 3 128 128"]
@@ -267,15 +309,19 @@ class Stock:
     broken: UInt8[Tensor, "k 3 128 128"]
     drawn: UInt8[Tensor, "m 3 128 128"]
     apart: UInt8[Tensor, "l 3 128 128"]
+    mended: tuple[UInt8[Tensor, "j 3 128 128"], Float[Tensor, " j"]]
 
     def batch(self) -> tuple[Float[Tensor, "b 3 128 128"], Float[Tensor, " b"]]:
         """Pictures of all kinds in any order, and their labels."""
-        counts = (REAL, DRAWN, APART, BATCH - REAL - DRAWN - APART)
+        images, labels = self.mended
+        index = torch.randint(len(labels), (MENDED,))
+        counts = (REAL, DRAWN, APART, BATCH - REAL - DRAWN - APART - MENDED)
         parts = [self.real[torch.multinomial(self.weights, REAL)]]
         for pool, count in zip((self.drawn, self.apart, self.broken), counts[1:], strict=True):
             parts.append(pool[torch.randint(len(pool), (count,))])
         order = torch.randperm(BATCH)
-        labels = torch.tensor(LABELS).repeat_interleave(torch.tensor(counts))
+        plain = torch.tensor(LABELS).repeat_interleave(torch.tensor(counts))
+        parts, labels = [*parts, images[index]], torch.cat([plain, labels[index]])
         return changed(_floats(torch.cat(parts)[order])), labels[order]
 
 
@@ -354,6 +400,7 @@ def main(
     aligned: Annotated[Path | None, typer.Option(help="Folder of other true faces.")] = None,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 10,
     samples: Annotated[int, typer.Option(help="Broken ones drawn to train on.")] = 800,
+    searches: Annotated[int, typer.Option(help="Faces to search for, about a second each.")] = 600,
     start: Annotated[Path | None, typer.Option(help="A judge to go on with.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to draw samples, worst first.")] = None,
     seed: int = 0,
@@ -372,9 +419,11 @@ def main(
         apart = torch.cat([drawn(one, share, True, rng) for one in generators])
         chosen = learn.draw(4 * samples, rng).pixels
         broken = torch.cat([_bytes(damaged(_floats(part))) for part in chosen.split(BATCH)])
-        stock = Stock(learn.pixels, learn.weights, broken, good, apart)
+        both = mended(learn, 4 * samples, searches, generator[0])
+        stock = Stock(learn.pixels, learn.weights, broken, good, apart, both)
         print(
-            f"{len(learn)} faces, {len(broken)} damaged; {len(good)} samples, {len(apart)} broken",
+            f"{len(learn)} faces, {len(broken)} damaged; {len(good)} samples, {len(apart)} broken; "
+            f"{len(both[1])} mended",
             flush=True,
         )
         save(calibrated(train(stock, minutes, begun), real[held_out.natural]), output)

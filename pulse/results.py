@@ -21,6 +21,7 @@ from pulse.faces.framing import Framing
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import to_image, to_png, write_bytes
 from pulse.search import State, Status
+from pulse.superres import mending
 from pulse.superres.finish import OFF, Finisher
 from pulse.upscale import NOTICE, UpscaleConfig, Upscaler
 from stylegan import marks
@@ -83,6 +84,11 @@ class Result:
         return plausibility.ranking(found, self.plausibility, self.state.best.tolist())
 
     @property
+    def mended(self) -> bool:
+        """Whether a network made a match of at least one candidate."""
+        return bool((self.state.best < self.state.drawn).any())
+
+    @property
     def pastable(self) -> bool:
         """Whether it is known where in a photo the face was."""
         return self.face.framing is not None and self.face.framing.found is not None
@@ -128,6 +134,7 @@ class Result:
             },
             "size": state.images.shape[-1],
             "finish": finisher and {"network": finisher.name, "sha256": finisher.sha256},
+            "mending": {"sha256": mending.identity()} if self.mended else None,
             "paste": self._paste_record() if paste else None,
             "config": {
                 "version": __version__,

@@ -21,6 +21,7 @@ from pulse.faces.prepare import LRFace, prepare
 from pulse.imaging.pictures import InputError, decode_picture
 from pulse.results import OURS, RECORD, Result, result_files
 from pulse.search import State, Status
+from pulse.superres import mending
 from pulse.upscale import UpscaleConfig, Upscaler
 
 AHEAD = 8
@@ -210,6 +211,7 @@ class Worker:
             "generator": self.upscaler.sha256,
             "precision": self.upscaler.precision,
             "finish": finisher and finisher.sha256,
+            "mending": mending.identity() if item.settings.config.search.mend else None,
             "input": item.source,
             "sha256": sha256,
             "settings": item.settings.record(),

@@ -36,6 +36,7 @@ from pulse.evaluation.work import Plan, TableProgress, compare
 from pulse.faces.prepare import LRFace
 from pulse.imaging.pictures import InputError
 from pulse.settings import Settings
+from pulse.superres import mending
 from pulse.superres.finish import AUTO, chosen
 from pulse.upscale import Upscaler
 from stylegan import EMBEDDED
@@ -152,10 +153,12 @@ def evaluate(
     size = upscaler.generator.resolution
     store = Store(output, size, _lr_size(size, factor))
     settings = Settings(candidates=candidates, seed=seed, steps=steps)
-    searches = [
-        Search(name, generator, upscaler.sha256, _preset(settings, name).config, device, precision)
-        for name in ("paper", "default")
-    ]
+    searches = []
+    for name in ("paper", "default"):
+        config, weights = _preset(settings, name).config, upscaler.sha256
+        if config.search.mend:
+            weights = f"{weights} {mending.identity()}"
+        searches.append(Search(name, generator, weights, config, device, precision))
     taken = chosen_methods(names, searches, store)
 
     choice = Choice(count, held_out, align, labels)

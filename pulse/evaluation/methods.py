@@ -101,7 +101,7 @@ class Search:
 
     Attributes:
         generator: name or file.
-        sha256: of the file, and of that of a network that makes faces larger.
+        sha256: of the file, and of those of networks that mend faces and make them larger.
     """
 
     name: str

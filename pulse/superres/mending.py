@@ -37,6 +37,8 @@ WIDTHS = (48, 64, 96, 128)
 """Channels at sides of 64, 32, 16 and 8 pixels."""
 LAST = 24
 """Channels at 128 pixels."""
+DEPTH = 2
+"""Blocks at each side, on the way down and on the way up."""
 ROUNDS = 5
 """Of back projection, which colours out of range undo a part of."""
 REACH = 5e-3
@@ -50,12 +52,13 @@ class MendingNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = _conv(36, WIDTHS[0])
-        self.down = nn.ModuleList(_Block(width) for width in WIDTHS)
+        self.down = nn.ModuleList(_blocks(width) for width in WIDTHS)
         pairs = list(pairwise(WIDTHS))
         self.halve = nn.ModuleList(_conv(i, o, 2) for i, o in pairs)
         self.widen = nn.ModuleList(_conv(o, i) for i, o in pairs)
-        self.up = nn.ModuleList(_Block(i) for i, _ in pairs)
+        self.up = nn.ModuleList(_blocks(i) for i, _ in pairs)
         self.narrow = _conv(WIDTHS[0], LAST)
+        self.fine = _Block(LAST)
         self.last = _conv(LAST, 3)
         nn.init.zeros_(self.last.weight)
 
@@ -84,7 +87,7 @@ class MendingNetwork(nn.Module):
             x = F.interpolate(widen(x), scale_factor=2.0, mode="nearest") + kept.pop()
             x = block(x)
         x = F.interpolate(F.leaky_relu(self.narrow(x), 0.1), scale_factor=2.0, mode="nearest")
-        return images + wanted - shown + self.last(x).float()
+        return images + wanted - shown + self.last(self.fine(x)).float()
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -94,12 +97,17 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return conv
 
 
+def _blocks(width: int) -> nn.Sequential:
+    return nn.Sequential(*(_Block(width) for _ in range(DEPTH)))
+
+
 class _Block(nn.Module):
-    """Two convolutions and what they leave out."""
+    """Two convolutions and what they leave out, which is all at first."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = _conv(width, width), _conv(width, width)
+        nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, 0.1)), 0.1))
@@ -178,6 +186,12 @@ def load(path: Path = WEIGHTS) -> MendingNetwork:
     network = MendingNetwork()
     network.load_state_dict({name: x.float() for name, x in load_file(path).items()})
     return network.eval().requires_grad_(False)
+
+
+@cache
+def identity() -> str:
+    """The sha256 of the file of weights, for records of what made a picture."""
+    return weights.identity(WEIGHTS)
 
 
 def save(network: MendingNetwork, path: Path) -> None:

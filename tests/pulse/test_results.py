@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import io
 import json
 import re
@@ -20,6 +21,7 @@ from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.imaging.pictures import read_picture, to_tensor
 from pulse.results import Format, Result, write_result
 from pulse.search import SearchConfig, Status
+from pulse.superres import mending
 from pulse.upscale import UpscaleConfig, Upscaler
 from pulse.web import html
 from pulse.web.history import Asked, Past, Place
@@ -61,6 +63,14 @@ def test_files_and_record(result: Result, tmp_path: Path) -> None:
     keys = {"file", "seed", "status", "mse_drawn", "mse", "mse_exact", "step", "plausibility"}
     assert all(set(c) == keys for c in record["candidates"])
     assert record["config"]["search"]["steps"] == 3
+
+
+def test_the_record_names_the_network_that_mended(result: Result, tmp_path: Path) -> None:
+    assert write_result(result, tmp_path)["mending"] is None
+    drawn = torch.cat([result.state.best[:2], result.state.best[2:] + 1])
+    mended = replace(result, state=replace(result.state, drawn=drawn))
+    weights = hashlib.sha256(mending.WEIGHTS.read_bytes()).hexdigest()
+    assert write_result(mended, tmp_path)["mending"] == {"sha256": weights}
 
 
 def test_the_error_is_that_of_the_saved_picture(result: Result, tmp_path: Path) -> None:
