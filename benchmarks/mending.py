@@ -150,10 +150,8 @@ class Searched:
 
 def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Searched:
     """Where a search for each stops, but for those that come nowhere near."""
-    upscaler, search = (
-        Upscaler.load(generator),
-        SearchConfig(tolerance=REACH, mend=False, exact=False),
-    )
+    upscaler = Upscaler.load(generator)
+    search = SearchConfig(tolerance=REACH, mend=False, exact=False)
     jobs = [(one, UpscaleConfig(1, seed, search=search)) for seed, one in enumerate(low)]
     kept, images = [], []
     for number, (one, how) in enumerate(jobs):
