@@ -152,10 +152,9 @@ def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Searched:
     """Where a search for each stops, but for those that come nowhere near."""
     upscaler = Upscaler.load(generator)
     search = SearchConfig(tolerance=REACH, mend=False, exact=False)
-    jobs = [(one, UpscaleConfig(1, seed, search=search)) for seed, one in enumerate(low)]
     kept, images = [], []
-    for number, (one, how) in enumerate(jobs):
-        *_, state = upscaler.search(LRFace(0, one), how)
+    for number, one in enumerate(low):
+        *_, state = upscaler.search(LRFace(0, one), UpscaleConfig(1, number, search=search))
         if float(state.best) < 2.4 * REACH:
             kept.append(number)
             images.append((state.images * 255).round().to(torch.uint8))
