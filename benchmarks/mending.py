@@ -4,19 +4,23 @@
 
 Faces of the folder, the last 300 kept apart, are bent, mixed with other faces and given other
 colours and light; what their small versions are enlarged to, by the other network, tells what they
-were. That alone makes soft pictures. So then, with `--draw`, a critic of texture joins, and most of
-what is mended are searches for faces of the folder, where they stopped. Prints how near held-out
-faces come to what they were, beside back projection and the other network alone, and writes a sheet
-of searches for such faces: where they stopped, back projected, enlarged alone, and mended.
+were. That alone makes soft pictures. So then, with `--draw`, two critics join, one of texture and
+one that looks through a network trained on photographs; and most of what is mended comes from
+searches: for small faces of the folder, where they stopped, of which nobody knows what they should
+become, and for larger ones, where the generator has come as near as it can in a few steps, which
+should become the faces. Prints how near held-out faces come to what they were, beside back
+projection and the other network alone, and writes a sheet of searches for such faces: where they
+stopped, back projected, enlarged alone, and mended.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -35,18 +39,37 @@ from pulse.superres import weights
 from pulse.superres.losses import load_features, perceptual_loss
 from pulse.superres.mending import ENLARGER, REACH, SIDE, SMALL, MendingNetwork, load, save
 from pulse.upscale import UpscaleConfig, Upscaler
-from stylegan.dataset import Pictures, load_pictures
+from stylegan.checkpoints import load_judge
+from stylegan.dataset import Pictures, list_pictures, load_pictures
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
+from stylegan.projected import ProjectedJudge
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
 SHOWN = 24
 BATCH = 16
+CHANGED, INVERTED = 5, 4
+"""Of a batch, where there are critics: faces that were changed, and the generator's nearest to
+faces; the rest are searches for small ones."""
 RATE = 1e-3
-CRITIC_RATE, R1_EVERY = 1e-3, 16
-ADVERSARIAL = 0.04
-"""Weight of what the critic says."""
+CRITIC_RATE, R1_EVERY = 5e-4, 16
+ADVERSARIAL, PROJECTED = 0.04, 3e-3
+"""Weights of what the critics say: of patches, and of features."""
+LOOKED_AT, SHIFT = 8, 10
+"""Pictures of a batch that the second critic sees, and by how many pixels they are shifted."""
+HELD = 0.3
+"""Weight of staying where the network was before."""
+NEAREST, STEPS = 64, 14
+"""Side in pixels of the faces that the generator's nearest are searched for, and how long."""
+FARTHEST = 2.4 * REACH
+"""Error beyond which what a search leaves is not mended."""
+CAPTIONED = "noahdavison"
+"""Source of the folder's table whose pictures have a caption, which critics would have drawn."""
+HEADS = Path(stylegan.__file__).parent / "weights" / f"{stylegan.EMBEDDED}-heads.safetensors"
+"""What the second critic begins with."""
+TEXTURE = 1.5
+"""Weight of the strength of detail."""
 EVERY = 4
 """Steps between those that compare features, which take as long as all the rest."""
 LINE = torch.linspace(-1, 1, SIDE)
@@ -148,19 +171,73 @@ class Searched:
         return torch.lerp(x, x.flip(3), flip), torch.lerp(low, low.flip(3), flip)
 
 
+@dataclass(frozen=True)
+class Inverted:
+    """Faces, and the generator's nearest to each: what it cannot draw is missing there.
+
+    Attributes:
+        images, faces: [n, 3, 128, 128] bytes each.
+    """
+
+    images: UInt8[Tensor, "n 3 128 128"]
+    faces: UInt8[Tensor, "n 3 128 128"]
+
+    def draw(self, count: int) -> tuple[Faces, Faces]:
+        """Both in the same other light."""
+        index, flip = torch.randint(len(self.faces), (count,)), chance(count, 0.5)
+        both = [_floats(self.images[index]), _floats(self.faces[index])]
+        images, faces = (torch.lerp(x, x.flip(3), flip) for x in both)
+        light = torch.get_rng_state()
+        images = in_other_light(images)
+        torch.set_rng_state(light)
+        return images, in_other_light(faces)
+
+
 def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Searched:
     """Where a search for each stops, but for those that come nowhere near."""
-    upscaler = Upscaler.load(generator)
     search = SearchConfig(tolerance=REACH, mend=False, exact=False)
-    kept, images = [], []
+    images = _found(low, generator, search)
+    kept = _near(images, low)
+    return Searched(_bytes(images[kept]), low[kept], kept)
+
+
+def inverted(faces: Faces, generator: str) -> Inverted:
+    """The generator's nearest to each, but for those that come nowhere near."""
+    search = SearchConfig(steps=STEPS, mend=False, exact=False)
+    images = _found(Bicubic(SIDE, NEAREST)(faces).clamp(0, 1), generator, search)
+    kept = _near(images, Bicubic(SIDE, SMALL)(faces))
+    return Inverted(_bytes(images[kept]), _bytes(faces[kept]))
+
+
+def _found(low: Float[Tensor, "b 3 l l"], generator: str, search: SearchConfig) -> Faces:
+    """What a search of one candidate for each comes to."""
+    upscaler, images = Upscaler.load(generator), []
     for number, one in enumerate(low):
         *_, state = upscaler.search(LRFace(0, one), UpscaleConfig(1, number, search=search))
-        if float(state.best) < 2.4 * REACH:
-            kept.append(number)
-            images.append((state.images * 255).round().to(torch.uint8))
+        images.append(state.images)
         if (number + 1) % 100 == 0:
             print(f"{number + 1} searches", flush=True)
-    return Searched(torch.cat(images), low[kept], kept)
+    return torch.cat(images)
+
+
+def _near(images: Faces, low: Float[Tensor, "b 3 16 16"]) -> list[int]:
+    error = (Bicubic(SIDE, SMALL)(images) - low).square().mean((1, 2, 3))
+    return (error < FARTHEST).nonzero().squeeze(1).tolist()
+
+
+def _bytes(images: Faces) -> UInt8[Tensor, "b 3 128 128"]:
+    return (images * 255).round().to(torch.uint8)
+
+
+def uncaptioned(faces: Pictures, folder: Path) -> Pictures:
+    """The folder's first pictures, those that have a caption never to be drawn."""
+    sources: dict[str, str] = {}
+    for table in folder.glob("*.csv"):
+        with table.open(newline="", encoding="utf-8") as file:
+            sources |= {row["file"]: row["source"] for row in csv.DictReader(file)}
+    names = list_pictures(folder).names[: len(faces)]
+    wanted = torch.tensor([sources.get(name) != CAPTIONED for name in names])
+    return replace(faces, weights=faces.weights * wanted)
 
 
 def _floats(pixels: UInt8[Tensor, "n 3 s s"]) -> Faces:
@@ -246,29 +323,40 @@ class Training:
             y, _ = self.mend(changed(x), self.down(x))
             _update(adam, self._loss(y, x, step))
 
-    def draw(self, minutes: float, rate: float, found: Searched) -> None:
-        """Learn to please a critic that learns, too, without moving what was there before."""
+    def draw(self, minutes: float, rate: float, found: Searched, nearest: Inverted) -> None:
+        """Learn to please two critics that learn, too, without going far from what was there."""
         before = deepcopy(self.network).requires_grad_(False)
-        critic, paired = Critic(), 3 * BATCH // 8
+        critic, judge = Critic(), ProjectedJudge(torch.device("cpu"), 0)
         critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_judge(judge.heads, HEADS)
         adam = torch.optim.Adam(self.network.parameters(), rate, (0.5, 0.99))
         judging = torch.optim.Adam(critic.parameters(), CRITIC_RATE, (0.5, 0.99))
+        known = CHANGED + INVERTED
         for step in _while(minutes, adam):
-            x, real = self.drawn(paired + BATCH).split([paired, BATCH])
-            others, low_others = found.draw(BATCH - paired)
-            images = torch.cat([changed(x), others])
-            low = torch.cat([self.down(x), low_others])
+            x, real = self.drawn(CHANGED + BATCH).split([CHANGED, BATCH])
+            near, faces = nearest.draw(INVERTED)
+            others, low_others = found.draw(BATCH - known)
+            images = torch.cat([changed(x), near, others])
+            low = torch.cat([self.down(x), self.down(faces), low_others])
             enlarged = self._enlarged(images, low)
             y = self._with(self.network, images, low, enlarged)
             with torch.no_grad():
                 old = self._with(before, images, low, enlarged)
-            held = (F.avg_pool2d(y, 4) - F.avg_pool2d(old, 4))[paired:].abs().mean()
+            truth = torch.cat([x, faces])
+            # What the generator lacks is not known to the pixel, so an error would blur it.
+            coarse = (_coarse(y[CHANGED:known]) - _coarse(faces)).abs().mean()
+            held = (_coarse(y[known:]) - _coarse(old[known:])).abs().mean()
+            loss = 0.7 * (CHANGED * _error(y[:CHANGED], x) + INVERTED * coarse) / known
+            loss = loss + 0.7 * self._likeness(y[:known], truth, step) + HELD * held
+            loss = loss + 0.7 * TEXTURE * (_detail(y[:CHANGED]) - _detail(x)).abs().mean()
             critic.requires_grad_(False)
             with self._cast():
                 pleased = F.softplus(-critic(y)).mean()
-            ready = min(1.0, step / 300)
-            loss = 0.7 * self._loss(y[:paired], x, step) + 2 * held
-            _update(adam, loss + ADVERSARIAL * ready * pleased)
+            loss = loss + ADVERSARIAL * min(1.0, step / 300) * pleased
+            shown, photos = _shifted(y[-LOOKED_AT:].clamp(0, 1)), _shifted(real[:LOOKED_AT])
+            by_shown, _ = judge.step(photos * 2 - 1, shown.detach() * 2 - 1)
+            # A loss whose gradient by what was shown is that of the heads.
+            _update(adam, loss + 2 * PROJECTED * (by_shown * shown).sum())
             critic.requires_grad_(True)
             with self._cast():
                 fake, true = critic(torch.cat([y.detach().clamp(0, 1), real])).chunk(2)
@@ -280,10 +368,31 @@ class Training:
                 _update(judging, slope.square().sum((1, 2, 3)).mean() * R1_EVERY / 2)
 
     def _loss(self, y: Faces, x: Faces, step: int) -> Float[Tensor, ""]:
-        loss = (y - x).abs().mean() + 1.5 * (_detail(y) - _detail(x)).abs().mean()
-        if step % EVERY == 0:
-            loss = loss + 0.1 * EVERY * perceptual_loss(self.features, y, x)
-        return loss
+        texture = (_detail(y) - _detail(x)).abs().mean()
+        return _error(y, x) + TEXTURE * texture + self._likeness(y, x, step)
+
+    def _likeness(self, y: Faces, x: Faces, step: int) -> Float[Tensor, ""]:
+        """Of features, at some steps."""
+        if step % EVERY:
+            return torch.zeros(())
+        return 0.1 * EVERY * perceptual_loss(self.features, y, x)
+
+
+def _error(y: Faces, x: Faces) -> Float[Tensor, ""]:
+    return (y - x).abs().mean()
+
+
+def _coarse(x: Faces) -> Float[Tensor, "b 3 32 32"]:
+    return F.avg_pool2d(x, 4)
+
+
+def _shifted(x: Faces) -> Faces:
+    """Each moved a little, so that a critic cannot learn places by heart."""
+    moved: list[Tensor] = []
+    for one in F.pad(x, (SHIFT,) * 4, mode="reflect"):
+        row, column = torch.randint(2 * SHIFT + 1, (2,)).tolist()
+        moved.append(one[:, row : row + SIDE, column : column + SIDE])
+    return torch.stack(moved)
 
 
 def _update(adam: torch.optim.Adam, loss: Tensor) -> None:
@@ -317,8 +426,8 @@ def main(
         Path | None, typer.Option("-o", help="Train anew and write to this file.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 18,
-    draw: Annotated[float, typer.Option(help="Minutes after that with a critic.")] = 0,
-    searches: Annotated[int, typer.Option(help="For the critic, about a second each.")] = 1000,
+    draw: Annotated[float, typer.Option(help="Minutes after that with critics.")] = 0,
+    searches: Annotated[int, typer.Option(help="Of each kind for the critics.")] = 1000,
     start: Annotated[Path | None, typer.Option(help="A network to go on with.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to draw searches.")] = None,
     generator: Annotated[str, typer.Option(help="For these.")] = stylegan.EMBEDDED,
@@ -330,11 +439,12 @@ def main(
     learn, held_out = load_pictures(data, SIDE, HELD_OUT)
     if output is not None:
         begun = MendingNetwork() if start is None else load(start.resolve())
-        training = Training(begun, learn)
+        training = Training(begun, uncaptioned(learn, data))
         training.undo(minutes, RATE if start is None else RATE / 2)
         if draw:
             found = searched(training.down(training.drawn(searches)), generator)
-            training.draw(draw, RATE / 2, found)
+            nearest = inverted(training.drawn(searches), generator)
+            training.draw(draw, RATE / 2, found, nearest)
         save(training.network, output)
     training = Training(load() if output is None else load(output.resolve()), learn)
     torch.manual_seed(seed + 1)

@@ -48,6 +48,8 @@ GOOD, WORSE = 0.5, 0.95
 """Share of the mended faces that counts as whole; beyond the second, as broken."""
 INNER = (slice(20, 116), slice(16, 112))
 """Where the face is, by which that is decided."""
+CALIBRATED = 3
+"""Changes of each real face, so that the lowest hundredth is not that of one or two."""
 CHUNK = 8
 """Pictures that lose the same sharpness."""
 LATENTS = 2000
@@ -372,7 +374,8 @@ def calibrated(network: FaceNetwork, real: Float[Tensor, "n 3 128 128"]) -> Judg
     The changes stand for the ways that photographs are taken: they widen what counts as real.
     """
     judge = Judge(network, torch.linspace(0, 1, 101))
-    scores = judge.score(torch.cat([real, real.flip(3), changed(real), changed(real)]))
+    pairs = [torch.cat([real, changed(real)]) for _ in range(CALIBRATED)]
+    scores = judge.score(torch.cat(pairs))
     return Judge(network, torch.quantile(scores, torch.linspace(0, 1, 101)))
 
 

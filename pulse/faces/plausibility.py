@@ -95,9 +95,16 @@ class Judge:
 
     @torch.no_grad()
     def score(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-        """The network's logits; on the CPU, since it is small."""
-        parts = images.detach().split(AT_ONCE)
-        return torch.cat([self.network(at_side(x.float().cpu()).clamp(-1, 1)) for x in parts])
+        """The network's logits, averaged over a picture and its mirror image.
+
+        Which way somebody looks says nothing, and the mean wavers less. On the CPU, since it is
+        small.
+        """
+        scores: list[Tensor] = []
+        for part in images.detach().split(AT_ONCE):
+            x = at_side(part.float().cpu()).clamp(-1, 1)
+            scores.append((self.network(x) + self.network(x.flip(3))) / 2)
+        return torch.cat(scores)
 
     def plausibility(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Share of real faces that look worse, from 0 to 1; NaN for pictures that are not finite.

@@ -62,6 +62,12 @@ def test_one_picture_gets_what_it_gets_among_others(faces: Tensor) -> None:
     assert (together - alone).abs().max() < 1e-3
 
 
+def test_a_mirror_image_is_as_plausible(faces: Tensor) -> None:
+    judge = load()
+    assert (judge.score(faces) - judge.score(faces.flip(3))).abs().max() < 1e-4
+    assert (judge.network(faces) - judge.network(faces.flip(3))).abs().max() > 0.1
+
+
 def test_whole_faces_look_more_like_faces_than_broken_ones(faces: Tensor, latents: Tensor) -> None:
     judge, generator = load(), stylegan.load(stylegan.EMBEDDED)
     rng = torch.Generator().manual_seed(5)
