@@ -46,13 +46,13 @@ def test_larger_faces(tiny: StyleGAN2, tmp_path: Path) -> None:
             with Image.open(folder / candidate["file"]) as image:
                 assert image.size == (SIZE, SIZE)
                 assert image.info["Finished"].startswith("x.safetensors sha256:")
-                faces[candidate["mse"]] = np.array(image)
+                faces[-candidate["plausibility"], candidate["mse"]] = np.array(image)
         with Image.open(folder / "comparison.png") as sheet:
             shown = np.array(sheet)
-        # The first column is the input's; the nearest face stands beside it, as it is.
-        for column, error in enumerate(sorted(faces), 1):
+        # The first column is the input's; the best face stands beside it, as it is.
+        for column, place in enumerate(sorted(faces), 1):
             left = 8 + column * (SIZE + 8)
-            assert np.array_equal(shown[8 : 8 + SIZE, left : left + SIZE], faces[error])
+            assert np.array_equal(shown[8 : 8 + SIZE, left : left + SIZE], faces[place])
     # What was made at another size is not taken for it.
     done = pulse(*common, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
