@@ -106,7 +106,7 @@ class FaceView:
         invitation: Updates = {**busy, parts.status: html.status(_invitation(given is not None))}
         if visit is None:
             return invitation
-        visit.turn_to(given, threading.Event())
+        visit.turn_to(given, threading.Event(), idle=True)
         return {
             **invitation,
             parts.run: gr.Button(visible=True, interactive=given is None),
@@ -267,6 +267,10 @@ class FaceView:
             if known is None or known.stop is stop:
                 nothing = {parts.status: html.status("Stopped before anything was found.")}
                 yield {**(nothing if past is None else {}), **self._idle()}
+            elif known.idle:  # Its picture went, and what it said may have come after that.
+                invitation = html.status(_invitation(known.picture is not None))
+                explained = {parts.status: invitation, parts.gallery: html.explanation()}
+                yield {**explained, **self._idle()}
         except Exception as error:
             failed = html.status("The search could not begin.")
             text = html.message(sentence(error))

@@ -131,6 +131,7 @@ class Visit:
         stops: end what else he has going on: by the page's tabs, and what goes into his photo.
         stop: ends his search. Another search, or picture, has another one: so a search can tell
             whether anybody still wants it.
+        idle: whether he gave another picture since, or took it away, and has not searched for it.
         running: how many searches of his run or wait; while there are any, he is not forgotten.
     """
 
@@ -140,11 +141,13 @@ class Visit:
     made: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
     stops: dict[str, threading.Event] = field(default_factory=dict)
+    idle: bool = False
     running: int = 0
     used: float = field(default_factory=time.monotonic)
 
-    def turn_to(self, picture: Path | None, stop: threading.Event) -> None:
+    def turn_to(self, picture: Path | None, stop: threading.Event, idle: bool = False) -> None:
         """End what goes on, since the visitor wants something else."""
+        self.idle = idle
         old, self.picture, self.stop = self.stop, picture, stop
         old.set()  # At last: a search that sees it set also sees that it is not wanted any more.
         if PASTING in self.stops:
