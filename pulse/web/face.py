@@ -108,17 +108,11 @@ class FaceView:
             return invitation
         visit.turn_to(given, threading.Event(), idle=True)
         return {
-            **invitation,
+            **self._cleared(visit),
             parts.run: gr.Button(visible=True, interactive=given is None),
-            parts.stop: gr.Button(visible=False),
             parts.problem: "",
             parts.faces: "",
             parts.matched: "",
-            parts.gallery: html.explanation(),
-            parts.detail: "",
-            parts.downloads: gr.Row(visible=False),
-            parts.earlier: html.earlier(visit, None),
-            **self._without_photo(),
         }
 
     def look(self, picture: str | None, as_it_is: bool) -> Updates:
@@ -268,9 +262,7 @@ class FaceView:
                 nothing = {parts.status: html.status("Stopped before anything was found.")}
                 yield {**(nothing if past is None else {}), **self._idle()}
             elif known.idle:  # Its picture went, and what it said may have come after that.
-                invitation = html.status(_invitation(known.picture is not None))
-                explained = {parts.status: invitation, parts.gallery: html.explanation()}
-                yield {**explained, **self._idle()}
+                yield self._cleared(known)
         except Exception as error:
             failed = html.status("The search could not begin.")
             text = html.message(sentence(error))
@@ -288,6 +280,15 @@ class FaceView:
             parts.downloads: gr.Row(visible=False),
             parts.earlier: html.earlier(visit, None),
             **self._without_photo(),
+        }
+
+    def _cleared(self, visit: Visit) -> Updates:
+        """Nothing is shown of what was searched for, and nothing goes on."""
+        return {
+            **self._anew(visit),
+            **self._idle(),
+            self.parts.status: html.status(_invitation(visit.picture is not None)),
+            self.parts.gallery: html.explanation(),
         }
 
     def _progress(self, update: Any) -> Updates:
