@@ -247,7 +247,7 @@ def _floats(pixels: UInt8[Tensor, "n 3 s s"]) -> Faces:
 class Critic(nn.Module):
     """Tells patches of photographs from patches that were mended (Isola et al. 2017).
 
-    Patches, since it is to judge detail: what a whole picture shows is the search's.
+    Patches, since it is to judge detail: what a whole picture shows is for the other critic.
     """
 
     def __init__(self) -> None:

@@ -103,9 +103,8 @@ class FaceView:
         busy: Updates = {parts.run: gr.Button(interactive=given is None)}
         if visit is not None and visit.picture == given:
             return busy
-        invitation: Updates = {**busy, parts.status: html.status(_invitation(given is not None))}
         if visit is None:
-            return invitation
+            return {**busy, parts.status: html.status(_invitation(given is not None))}
         visit.turn_to(given, threading.Event(), idle=True)
         return {
             **self._cleared(visit),
