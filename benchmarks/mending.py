@@ -43,7 +43,7 @@ from stylegan.checkpoints import load_judge
 from stylegan.dataset import Pictures, list_pictures, load_pictures
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
-from stylegan.projected import ProjectedJudge
+from stylegan.projected import Photographs, ProjectedJudge
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
@@ -326,7 +326,7 @@ class Training:
     def draw(self, minutes: float, rate: float, found: Searched, nearest: Inverted) -> None:
         """Learn to please two critics that learn, too, without going far from what was there."""
         before = deepcopy(self.network).requires_grad_(False)
-        critic, judge = Critic(), ProjectedJudge(torch.device("cpu"), 0)
+        critic, judge = Critic(), ProjectedJudge(Photographs(), "cpu", 0)
         critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         load_judge(judge.heads, HEADS)
         adam = torch.optim.Adam(self.network.parameters(), rate, (0.5, 0.99))

@@ -34,6 +34,7 @@ from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan.dataset import load_pictures
 from stylegan.evaluate import FaceMeter, features_of, kernel_distance
 from stylegan.imagenet import load_efficientnet
+from stylegan.mapping import SEED
 from stylegan.memory import keep_freed_memory
 
 HELD_OUT = 300
@@ -48,7 +49,7 @@ class OwnLatents:
     """The Gaussian fitted to what the mapping network gives."""
 
     def __init__(self, generator: stylegan.Generator) -> None:
-        w = self._drawn(generator, SAMPLES, 0)
+        w = self._drawn(generator, SAMPLES, SEED)
         self._mean = w.mean(0)
         variances, self._axes = torch.linalg.eigh(w.T.cov())
         self._std = variances.clamp_min(FLAT * variances.max()).sqrt()

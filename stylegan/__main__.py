@@ -67,6 +67,10 @@ def train(
         float,
         typer.Option(min=0, help="Weight of judges that look through a network of photographs."),
     ] = TrainConfig.projected,
+    faces: Annotated[
+        float,
+        typer.Option(min=0, help="Weight of judges that look through a network of faces."),
+    ] = TrainConfig.faces,
     natural: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of natural pictures among those shown.")
     ] = NATURAL_SHARE,
@@ -121,6 +125,7 @@ def train(
             if discriminator_channels
             else None,
             projected=projected,
+            faces=faces,
             batch=batch,
             lr=lr,
             r1=r1,
@@ -225,15 +230,12 @@ def _channels_of(start_from: str | None) -> tuple[int, ...]:
     return network.config.channels if isinstance(network, StyleGAN2) else TrainConfig.channels
 
 
-def _trained(name: str) -> tuple[Path, Path, Path]:
-    """Files of the generator, the discriminator and the heads to begin with."""
+def _trained(name: str) -> list[Path]:
+    """The files to begin with, in the order of `FILES`."""
     if name == EMBEDDED:
         weights = locate(EMBEDDED)
-        discriminator = weights.with_name(f"{EMBEDDED}-discriminator.safetensors")
-        heads = weights.with_name(f"{EMBEDDED}-heads.safetensors")
-        return weights, discriminator, heads
-    generator, discriminator, heads = (Path(name) / file for file in FILES)
-    return generator, discriminator, heads
+        return [weights, *(weights.with_name(f"{EMBEDDED}-{file}") for file in FILES[1:])]
+    return [Path(name) / file for file in FILES]
 
 
 def _device(name: str) -> torch.device:

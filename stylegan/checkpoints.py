@@ -21,6 +21,7 @@ from stylegan.discriminator import Discriminator
 from stylegan.files import write_weights
 from stylegan.foreign import translate
 from stylegan.foreign_parts import LARGEST, Config, Weights
+from stylegan.mapping import SEED
 from stylegan.named_tensors import NamedTensorsError, is_safetensors, read_tensors
 from stylegan.source import MOST, merge
 from stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
@@ -181,7 +182,7 @@ def open_checkpoint(
 
 def _mean_w(generator: StyleGAN) -> Tensor:
     """The mean of w, in parts, so that a wide z takes no more memory than its weights."""
-    rng, total = torch.Generator().manual_seed(0), torch.zeros(generator.w_dim)
+    rng, total = torch.Generator().manual_seed(SEED), torch.zeros(generator.w_dim)
     for _ in range(W_SAMPLES // W_PART):
         z = torch.randn(W_PART, generator.z_dim, generator=rng)
         total += generator.mapping(z).sum(0)

@@ -4,14 +4,14 @@ Each number stands beside what real data gives: the Frechet distance between fac
 samples and of faces (as FID, Heusel et al. 2017, but on dlib's 128-number descriptors), the kernel
 distance between features of the whole pictures (as KID, Binkowski et al. 2018, but on the pooled
 features of EfficientNet-Lite0), and what dlib's frontal detector thinks of the samples. The first
-sees faces alone, the second hair, clothes and backgrounds as well.
+sees faces alone, the second hair, clothes and backgrounds as well. Both flatter a generator that
+was trained with heads on those features (`stylegan.projected`); the detector does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import distribution
 
 import dlib
 import numpy as np
@@ -22,9 +22,11 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from stylegan import face_resnet
 from stylegan.dataset import Pictures
 from stylegan.generator import Generator
 from stylegan.imagenet import EfficientNetLite0, load_efficientnet
+from stylegan.mapping import SEED
 
 SIDE = 256
 FEWEST = 10
@@ -79,29 +81,41 @@ class FaceMeter:
     """dlib's frontal detector and face descriptor, for FFHQ-framed pictures."""
 
     def __init__(self) -> None:
-        self.detector = dlib.get_frontal_face_detector()
-        self.landmarks = dlib.shape_predictor(_model("shape_predictor_68_face_landmarks.dat"))
-        self.network = dlib.face_recognition_model_v1(
-            _model("dlib_face_recognition_resnet_model_v1.dat")
+        self._detector = dlib.get_frontal_face_detector()
+        self._landmarks = dlib.shape_predictor(
+            face_resnet.model_file("shape_predictor_68_face_landmarks.dat")
         )
+        self._network = face_resnet.load_face_resnet()
 
     def measure(self, picture: UInt8[Tensor, "3 r r"]) -> tuple[Float[np.ndarray, " 128"], float]:
         """Descriptor and detection score of one picture, resized to 256 pixels.
 
         The descriptor takes the face where FFHQ's framing puts it, whether or not it is detected.
         """
-        image = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        pixels = np.array(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-        _, scores, _ = self.detector.run(pixels, 0, MISSED)
-        chip = dlib.get_face_chip(pixels, self.landmarks(pixels, FACE), size=150, padding=0.25)
-        descriptor = np.array(self.network.compute_face_descriptor(chip))
-        return descriptor, max(scores, default=MISSED)
+        descriptors, scores = self.measure_all(picture[None])
+        return descriptors[0], float(scores[0])
 
     def measure_all(
         self, pictures: UInt8[Tensor, "n 3 r r"]
     ) -> tuple[Float[np.ndarray, "n 128"], Float[np.ndarray, " n"]]:
-        descriptors, scores = zip(*map(self.measure, pictures), strict=True)
-        return np.stack(descriptors), np.array(scores)
+        """`measure` of each of them."""
+        descriptors, scores = [], []
+        for part in pictures.split(16):
+            chips, found = zip(*map(self._look, part), strict=True)
+            images = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.no_grad():
+                descriptors.append(self._network.describe(self._network(images)).numpy())
+            scores.extend(found)
+        return np.concatenate(descriptors).astype(np.float64), np.array(scores)
+
+    def _look(self, picture: UInt8[Tensor, "3 r r"]) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
+        """The face as dlib's network takes it, and the detection score."""
+        image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        pixels = np.array(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        _, scores, _ = self._detector.run(pixels, 0, MISSED)
+        face = self._landmarks(pixels, FACE)
+        chip = dlib.get_face_chip(pixels, face, size=face_resnet.SIDE, padding=0.25)
+        return chip, max(scores, default=MISSED)
 
 
 def frechet_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
@@ -147,7 +161,7 @@ def features_of(
 
 
 @torch.no_grad()
-def samples(generator: Generator, count: int, seed: int = 0) -> Iterator[UInt8[Tensor, "3 r r"]]:
+def samples(generator: Generator, count: int, seed: int = SEED) -> Iterator[UInt8[Tensor, "3 r r"]]:
     """Pictures drawn without truncation, with the stored noise."""
     rng = torch.Generator().manual_seed(seed)
     for part in torch.randn(count, generator.z_dim, generator=rng).split(16):
@@ -192,12 +206,3 @@ def evaluate(generator: Generator, faces: Pictures, count: int = 1000) -> Evalua
         float((scores > 0).mean()),
         float((real_scores > 0).mean()),
     )
-
-
-def _model(name: str) -> str:
-    """A dlib model file of face_recognition_models, which cannot be imported any more.
-
-    `align/landmarks.py` has the same two lines, since neither package knows the other.
-    """
-    package = "face_recognition_models"
-    return str(distribution(package).locate_file(f"{package}/models/{name}"))

@@ -12,7 +12,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from torch import Tensor
 from stylegan.augment import augment
 from stylegan.checkpoints import (
     CheckpointError,
-    load_judge,
     open_checkpoint,
     open_discriminator,
     read_metadata,
@@ -35,8 +34,9 @@ from stylegan.checkpoints import (
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
 from stylegan.files import whole
+from stylegan.mapping import SEED
 from stylegan.precision import multiplies_bfloat16
-from stylegan.projected import ProjectedJudge
+from stylegan.projected import ProjectedJudges
 from stylegan.sheet import save_sheet
 from stylegan.stylegan2 import Block, StyleGAN2, StyleGAN2Config
 from stylegan.training_config import DivergedError, LogLine, TrainConfig
@@ -44,7 +44,11 @@ from stylegan.widen import widen
 
 R1_INTERVAL = 16
 PATH_INTERVAL = 8
-FILES = ("generator.safetensors", "discriminator.safetensors", "heads.safetensors")
+INITIAL = 1_000_000
+"""Added to the seed for the first weights, lest they be the latents of that seed: see `SEED`."""
+SETTLING = 256
+"""Pictures whose features tell the heads that look at faces what is usual."""
+FILES = ("generator.safetensors", "discriminator.safetensors", *ProjectedJudges.FILES)
 
 
 class Trainer:
@@ -52,12 +56,13 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
-        torch.manual_seed(config.seed)
+        torch.manual_seed(INITIAL + config.seed)
         levels = int(math.log2(config.start_resolution)) - 1
         channels = config.channels[:levels]
         self.generator = StyleGAN2(StyleGAN2Config(channels=channels), self._precision)
         self.discriminator = Discriminator((config.discriminator_channels or channels)[:levels])
-        self.projected = ProjectedJudge(self.device, config.seed) if config.projected else None
+        weights = config.projected, config.faces
+        self.judges = ProjectedJudges(weights, self.device, self._precision, config.seed)
         self.images = 0  # Shown at this resolution.
         self.seen = 0  # Shown in all, also before `start_from`.
         self.path_mean = torch.zeros([], device=self.device)
@@ -117,7 +122,7 @@ class Trainer:
             "discriminator": self.discriminator.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
-            **({} if self.projected is None else self.projected.state()),
+            **self.judges.state(),
             "path_mean": self.path_mean,
             "rng": self.rng.get_state(),
         }
@@ -161,20 +166,19 @@ class Trainer:
             "discriminator_adam",
         ):
             getattr(self, name).load_state_dict(state[name])
-        if self.projected is not None:
-            self.projected.restore(state)
+        self.judges.restore(state)
         self.path_mean = state["path_mean"].to(self.device)
         self.rng.set_state(state["rng"])
 
-    def start_from(self, files: tuple[Path, Path, Path]) -> None:
+    def start_from(self, files: Sequence[Path]) -> None:
         """Begin with networks trained before instead of random ones; pictures count from zero.
 
         Args:
-            files: generator, discriminator and heads, as `save` wrote them. Heads are taken if
-                they are there, and neither of the judges with `TrainConfig.judges_first`. A
-                generator with fewer channels is widened.
+            files: generator, discriminator and both kinds of heads, as `save` wrote `FILES`. Heads
+                are taken if they are there, and none of the judges with
+                `TrainConfig.judges_first`. A generator with fewer channels is widened.
         """
-        generator, discriminator, heads = files
+        generator, discriminator, *heads = files
         trained = open_checkpoint(generator, precision=self._precision)
         if not isinstance(trained, StyleGAN2):
             raise CheckpointError(f"{generator} is a {trained.family}; only StyleGAN2 is trained.")
@@ -200,16 +204,14 @@ class Trainer:
             discriminator, self.generator.resolution, self.config.discriminator_channels
         )
         self._prepare()
-        if self.projected is not None and heads.exists():
-            load_judge(self.projected.heads, heads)
-            self.projected.seen = self.seen
+        self.judges.load(heads, self.seen)
 
     def save(self, folder: Path) -> None:
         """Write the state and the averaged generator, each whole or not at all."""
         with whole(folder / "state.pt") as file:
             torch.save(self.state(), file)
         exported = copy.deepcopy(self.average)
-        rng = torch.Generator(self.device).manual_seed(0)
+        rng = torch.Generator(self.device).manual_seed(SEED)
         z = torch.randn(20_000, exported.z_dim, generator=rng, device=self.device)
         exported.w_mean.copy_(exported.mapping(z).mean(0))
         notes = {
@@ -217,16 +219,15 @@ class Trainer:
             "trained_images_at_resolution": str(self.images),
             "training": json.dumps(asdict(self.config)),
         }
-        generator, discriminator, heads = (folder / name for name in FILES)
+        generator, discriminator, *heads = (folder / name for name in FILES)
         save(exported, generator, notes)
         save_judge(self.discriminator, discriminator)
-        if self.projected is not None:
-            save_judge(self.projected.heads, heads)
+        self.judges.save(heads)
 
     @torch.no_grad()
     def sample_sheet(self, path: Path, count: int = 100) -> None:
         """Write a sheet of pictures drawn without truncation, always from the same latents."""
-        rng = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(SEED)
         z = torch.randn(count, self.average.z_dim, generator=rng).to(self.device)
         images: list[Tensor] = []
         for part in z.split(self.config.batch):
@@ -248,9 +249,11 @@ class Trainer:
 
     def _stage(self, data: Pictures, images: int, every: int) -> Iterator[LogLine]:
         batch = self.config.batch
+        usual = data.draw(min(SETTLING, int(data.weights.count_nonzero())), torch.Generator())
         data = data.to(self.device)
+        self.judges.settle(usual.pixels.to(self.device).float() / 127.5 - 1)
         start, first = time.monotonic(), self.images
-        sums = torch.zeros(4, device=self.device)  # Of both kinds of logits.
+        sums = torch.zeros(6, device=self.device)  # Of three kinds of logits.
         penalty = path_length = 0.0
         step = self.images // batch
         while self.images < images:
@@ -278,16 +281,16 @@ class Trainer:
                         f"Training diverged at {self.images} pictures of "
                         f"{self.generator.resolution} pixels: go on with a lower learning rate."
                     )
+                own_real, own_fake, *heads = (sums / shown).tolist()
                 yield LogLine(
                     self.generator.resolution,
                     self.images,
                     shown / elapsed,
-                    float(sums[0] / shown),
-                    float(sums[1] / shown),
+                    own_real,
+                    own_fake,
                     penalty,
                     path_length,
-                    float(sums[2] / shown),
-                    float(sums[3] / shown),
+                    *heads,
                 )
                 start, first = time.monotonic(), self.images
                 sums.zero_()
@@ -331,7 +334,7 @@ class Trainer:
         own = self.generator.mapping(z.flatten(0, 1)).unflatten(0, shape[:2])
         return torch.lerp(w, own, self._chance(len(w)) / 2)
 
-    def _step(self, real: Tensor) -> Float[Tensor, " 4"]:
+    def _step(self, real: Tensor) -> Float[Tensor, " 6"]:
         """Update all networks from one forward pass through each; mean logits, real and fake.
 
         This differs from StyleGAN2, which draws and judges a second batch for the generator: here
@@ -344,11 +347,9 @@ class Trainer:
         fake_logits = self.discriminator(seen)
         loss = F.softplus(-fake_logits).mean()
         real = self._augmented(real)
-        heads_logits = torch.zeros(2, device=self.device)
-        if self.projected is not None:
-            by_seen, heads_logits = self.projected.step(real, seen)
-            # A loss whose gradient by what was seen is that of the heads.
-            loss = loss + self.config.projected * (seen * by_seen).sum()
+        by_seen, heads_logits = self.judges.step(real, seen)
+        # A loss whose gradient by what was seen is that of the heads.
+        loss = loss + (seen * by_seen).sum()
         (by_fake,) = torch.autograd.grad(loss, judged, retain_graph=True)
         self.generator_adam.zero_grad()
         fake.backward(by_fake)

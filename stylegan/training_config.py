@@ -19,6 +19,8 @@ class TrainConfig:
         channels: feature maps of the generator at 4, 8, 16, ... pixels.
         discriminator_channels: those of the discriminator; None takes the generator's.
         projected: weight of the projected heads beside the discriminator; 0 leaves them out.
+        faces: weight of heads that look at the face through dlib's network of faces, for pictures
+            that are framed like FFHQ's; 0 leaves them out.
         batch: pictures a step; a multiple of four.
         lr: Adam's learning rate for both networks.
         r1: weight gamma of the R1 penalty; None takes 0.0002 * pixels / batch (Karras et al. 2020,
@@ -45,6 +47,7 @@ class TrainConfig:
     channels: tuple[int, ...] = (192, 192, 128, 96, 48, 24)
     discriminator_channels: tuple[int, ...] | None = None
     projected: float = 0.7
+    faces: float = 0.0
     batch: int = 16
     lr: float = 2e-3
     r1: float | None = None
@@ -90,6 +93,7 @@ class LogLine:
         rate: pictures a second.
         real, fake: mean logits of the discriminator.
         heads_real, heads_fake: mean logits of the projected heads; 0 without them.
+        faces_real, faces_fake: of those that look at faces.
     """
 
     resolution: int
@@ -101,6 +105,8 @@ class LogLine:
     path_length: float
     heads_real: float
     heads_fake: float
+    faces_real: float
+    faces_fake: float
 
 
 class DivergedError(ArithmeticError):

@@ -20,7 +20,7 @@ SAMPLES = 32
 """Pictures that a map is fitted to; each gives as many equations as it has pixels."""
 RIDGE = 1e-4
 """Of each feature's mean square, added to the normal equations."""
-VERSION = 1
+VERSION = 2
 """Of how it is worked out; to be raised with any change, for what is kept goes on being used."""
 
 

@@ -28,7 +28,7 @@ SIDE = 64
 FLOOR = 0.1
 """What is added to influences, of which the mean is 1, and to variances, of which the largest is 1:
 neither is known to hold everywhere. Three times more or less costs a twentieth of the steps."""
-VERSION = 1
+VERSION = 2
 """Of how it is worked out; to be raised with any change, for what is kept goes on being used."""
 
 

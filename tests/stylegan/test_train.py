@@ -11,7 +11,14 @@ from stylegan import CheckpointError
 from stylegan.augment import augment
 from stylegan.dataset import Pictures
 from stylegan.discriminator import Discriminator
-from stylegan.projected import generator_loss
+from stylegan.projected import (
+    Faces,
+    Photographs,
+    ProjectedJudge,
+    ProjectedJudges,
+    Projection,
+    generator_loss,
+)
 from stylegan.stylegan2 import StyleGAN2, StyleGAN2Config, upsample
 from stylegan.train import FILES, Trainer
 from stylegan.training_config import DivergedError, TrainConfig
@@ -114,7 +121,7 @@ def test_starting_from_trained_networks(pictures: Pictures, tmp_path: Path) -> N
     for _ in trained.run(pictures):
         pass
     trained.save(tmp_path)
-    files = tmp_path / FILES[0], tmp_path / FILES[1], tmp_path / FILES[2]
+    files = [tmp_path / name for name in FILES]
     fresh = Trainer(SMALL)
     fresh.start_from(files)
     assert (fresh.generator.resolution, fresh.images) == (16, 0)
@@ -125,7 +132,7 @@ def test_starting_from_trained_networks(pictures: Pictures, tmp_path: Path) -> N
     for old, new in zip(trained.average.parameters(), fresh.generator.parameters(), strict=True):
         torch.testing.assert_close(old, new.detach(), atol=0.2, rtol=1e-3)
     with pytest.raises(CheckpointError, match="not a judge"):
-        fresh.start_from((files[0], files[0], files[0]))
+        fresh.start_from([files[0]] * 4)
     with pytest.raises(CheckpointError, match="ask for the same, or for more"):
         Trainer(replace(SMALL, channels=(8, 8, 4))).start_from(files)
     wide = Trainer(replace(SMALL, channels=(16, 12, 8), discriminator_channels=(8, 8, 8)))
@@ -146,15 +153,20 @@ def draw(generator: StyleGAN2) -> torch.Tensor:
     return generator.synthesis(w[:, None].expand(-1, generator.num_layers, -1), "zero")
 
 
-HEADS = replace(SMALL, projected=0.7, images=32, batch=4)
+HEADS = {
+    "heads": replace(SMALL, projected=0.7, images=32, batch=4),
+    "face_heads": replace(SMALL, faces=0.7, images=32, batch=4),
+}
 
 
+@pytest.mark.parametrize("kind", HEADS)
 def test_projected_heads_learn_first_and_then_teach(
-    pictures: Pictures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: str, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("stylegan.projected.ALONE", 8)
-    trainer = Trainer(replace(HEADS, augment=0.0))
-    assert trainer.projected is not None
+    trainer = Trainer(replace(HEADS[kind], augment=0.0))
+    judge, _ = trainer.judges.of[kind]
+    judge.projection.settle(torch.rand(8, 3, 8, 8) * 2 - 1)
     real = torch.rand(4, 3, 8, 8) * 2 - 1
     gradients: list[torch.Tensor] = []
     trainer.generator_adam.step = lambda: gradients.append(  # type: ignore[method-assign]
@@ -162,51 +174,95 @@ def test_projected_heads_learn_first_and_then_teach(
     )
     trainer.discriminator_adam.step = lambda: None  # type: ignore[method-assign]
     rng = trainer.rng.get_state()
-    first = trainer.projected.heads.state_dict()
-    first = {name: value.clone() for name, value in first.items()}
+    first = {name: value.clone() for name, value in judge.heads.state_dict().items()}
     for _ in range(3):
         trainer.rng.set_state(rng)
         trainer._step(real)
     # The same pictures: only the heads change, and only from the third step on are they heard.
     torch.testing.assert_close(gradients[0], gradients[1])
     assert (gradients[2] - gradients[0]).norm() > 0.01 * gradients[0].norm()
-    changed = trainer.projected.heads.state_dict()
+    changed = judge.heads.state_dict()
     assert any(not torch.equal(first[name], changed[name]) for name in first)
 
-    trainer = Trainer(HEADS)
+    trainer = Trainer(HEADS[kind])
+    trained, _ = trainer.judges.of[kind]
     last = list(trainer.run(pictures))[-1]
-    assert last.heads_real != 0
+    assert (last.heads_real if kind == "heads" else last.faces_real) != 0
+    assert (last.faces_real if kind == "heads" else last.heads_real) == 0
     trainer.save(tmp_path)
-    resumed = Trainer(HEADS)
+    resumed = Trainer(HEADS[kind])
     resumed.restore(tmp_path / "state.pt")
-    assert resumed.projected is not None
-    assert trainer.projected is not None
-    assert resumed.projected.seen == trainer.projected.seen
-    for old, new in zip(
-        trainer.projected.heads.parameters(), resumed.projected.heads.parameters(), strict=True
-    ):
+    again, _ = resumed.judges.of[kind]
+    assert again.seen == trained.seen == trainer.seen
+    for old, new in zip(trained.heads.parameters(), again.heads.parameters(), strict=True):
         torch.testing.assert_close(old, new)
-    fresh = Trainer(HEADS)
-    fresh.start_from((tmp_path / FILES[0], tmp_path / FILES[1], tmp_path / FILES[2]))
-    assert fresh.projected is not None
-    for old, new in zip(
-        trainer.projected.heads.parameters(), fresh.projected.heads.parameters(), strict=True
-    ):
+    fresh = Trainer(HEADS[kind])
+    files = [tmp_path / name for name in FILES]
+    assert [file.exists() for file in files[2:]] == [kind == "heads", kind == "face_heads"]
+    fresh.start_from(files)
+    loaded, _ = fresh.judges.of[kind]
+    assert loaded.seen == trainer.seen
+    for old, new in zip(trained.heads.parameters(), loaded.heads.parameters(), strict=True):
         torch.testing.assert_close(old, new, atol=1e-2, rtol=1e-2)
 
 
-def test_the_heads_gradient_is_that_of_their_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("network", [Photographs, Faces])
+def test_the_heads_gradient_is_that_of_their_loss(
+    network: type[Photographs | Faces], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("stylegan.projected.ALONE", 0)
-    trainer = Trainer(HEADS)
-    assert trainer.projected is not None
-    trainer.projected.heads.eval()  # Or each look at it changes the spectral norm's estimate.
-    trainer.projected.adam.step = lambda: None  # type: ignore[method-assign]
-    fake = (torch.rand(4, 3, 8, 8) * 2 - 1).requires_grad_()
-    loss = generator_loss(trainer.projected.heads(trainer.projected.projection(fake)))
+    judge = ProjectedJudge(network(), "cpu", 0)
+    judge.projection.settle(torch.rand(8, 3, 16, 16) * 2 - 1)
+    judge.heads.eval()  # Or each look at it changes the spectral norm's estimate.
+    judge.adam.step = lambda: None  # type: ignore[method-assign]
+    fake = (torch.rand(4, 3, 16, 16) * 2 - 1).requires_grad_()
+    loss = generator_loss(judge.heads(judge.projection(fake)))
     (expected,) = torch.autograd.grad(loss, fake)
-    by_fake, _ = trainer.projected.step(torch.rand(4, 3, 8, 8), fake.detach())
+    by_fake, _ = judge.step(torch.rand(4, 3, 16, 16), fake.detach())
     torch.testing.assert_close(by_fake, expected, atol=1e-6, rtol=1e-4)
     assert expected.abs().max() > 0
+
+
+def test_judges_of_both_kinds_add_up_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.projected.ALONE", 0)
+    real, fake = (torch.rand(4, 3, 16, 16) * 2 - 1 for _ in range(2))
+
+    def step(weights: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        judges = ProjectedJudges(weights, torch.device("cpu"), torch.float32, 0)
+        for judge, _ in judges.of.values():
+            judge.heads.eval()
+        torch.manual_seed(1)
+        for judge, _ in judges.of.values():
+            for parameter in judge.heads.parameters():
+                parameter.data.normal_(generator=torch.Generator().manual_seed(2))
+        return judges.step(real, fake)
+
+    (photographs, first), (faces, second) = step((1.0, 0.0)), step((0.0, 1.0))
+    both, logits = step((0.5, 2.0))
+    torch.testing.assert_close(both, 0.5 * photographs + 2 * faces)
+    torch.testing.assert_close(logits, first + second)
+    nothing, logits = step((0.0, 0.0))
+    assert not nothing.any()
+    assert not logits.any()
+
+
+def test_faces_are_settled_to_even_features() -> None:
+    projection = Projection(Faces(), torch.Generator().manual_seed(0))
+    pictures = torch.rand(32, 3, 32, 32) * 2 - 1
+    projection.settle(pictures)
+    for level, x in enumerate(projection.network(pictures)):
+        even = (x - projection.get_buffer(f"mean{level}")) / projection.get_buffer(f"scale{level}")
+        assert even.mean((0, 2, 3)).abs().max() < 1e-3
+        spread = even.transpose(0, 1).flatten(1).std(1)
+        assert 0.9 < spread.median() <= 1.001
+
+
+def test_first_weights_are_not_the_latents_of_a_small_seed() -> None:
+    first = next(Trainer(SMALL).generator.mapping_network.parameters())
+    for seed in range(3):
+        z = torch.randn(first.shape, generator=torch.Generator().manual_seed(seed))
+        assert torch.cosine_similarity(first, z).abs().max() < 0.5
 
 
 def test_widening_draws_the_same() -> None:
@@ -349,9 +405,8 @@ def test_a_discriminator_goes_on_with_the_patches_it_learned_on(
     for _ in trainer.run(pictures, every=64):
         pass
     trainer.save(tmp_path)
-    generator, discriminator, heads = (tmp_path / name for name in FILES)
     again = Trainer(SMALL)
-    again.start_from((generator, discriminator, heads))
+    again.start_from([tmp_path / name for name in FILES])
     images = torch.rand(4, 3, 16, 16) * 2 - 1
     torch.testing.assert_close(
         again.discriminator(images), trainer.discriminator(images), rtol=1e-2, atol=1e-2
@@ -399,7 +454,7 @@ def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
         Image.effect_noise((40, 30), 50 + i).convert("RGB").save(data / f"{i:02d}.png")
     command = ["train", "--data", data, "--output", "run", "--resolution", 16]
     command += ["--start-resolution", 8, "--channels", "8,8,8", "--held-out", 4]
-    command += ["--start-images", 32, "--batch", 8]
+    command += ["--start-images", 32, "--batch", 8, "--faces", 0.7]
     first = run(*command, "--images", 32, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "20 pictures" in first.stdout
