@@ -29,7 +29,7 @@ def test_the_maps_are_kept(tiny: Generator, bare_home: Path) -> None:
     prior = LatentPrior.fit(tiny, 1000)
     fitted = Coarse.cached(tiny, prior, "abc", [8, 16])
     files = [path.name for path in (bare_home / "coarse").iterdir()]
-    assert files == ["abc-8-16-float32-v1.safetensors"]
+    assert files == ["abc-8-16-float32-v2.safetensors"]
     tiny.synthesis = None  # type: ignore[method-assign]  # It is not asked again.
     kept = Coarse.cached(tiny, prior, "abc", [8, 16])
     for one, same in zip(fitted, kept, strict=True):

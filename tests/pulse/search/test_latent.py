@@ -72,7 +72,7 @@ def test_draws_lie_in_the_range_of_each_family_s_mapping(family: str, shared: Pa
 def test_the_fit_is_kept(tiny: Generator, bare_home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
     files = [path.name for path in (bare_home / "priors").iterdir()]
-    assert files == ["abc-v1.safetensors"]
+    assert files == ["abc-v2.safetensors"]
     tiny.mapping = None  # type: ignore[method-assign]  # It is not asked again.
     kept = LatentPrior.cached(tiny, "abc")
     assert torch.equal(kept.mean, fitted.mean)
@@ -81,7 +81,7 @@ def test_the_fit_is_kept(tiny: Generator, bare_home: Path) -> None:
 
 def test_a_damaged_fit_is_made_anew(tiny: Generator, home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
-    (home / "priors" / "abc-v1.safetensors").write_bytes(b"damaged")
+    (home / "priors" / "abc-v2.safetensors").write_bytes(b"damaged")
     assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
 
 

@@ -169,7 +169,7 @@ def test_held_it_changes_less(upscaler: Upscaler) -> None:
         prior = upscaler.prior
         points = [[prior.on_sphere(prior.from_w(x.ws)), *x.noise] for x in (state, first)]
         moved[hold] = float(departure(*points))
-    assert 0 < moved[0.3] < 0.5 * moved[0.0]
+    assert 0 < moved[0.3] < 0.6 * moved[0.0]
 
 
 def test_where_it_loses_the_match_it_begins_anew(upscaler: Upscaler) -> None:
