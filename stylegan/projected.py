@@ -219,9 +219,10 @@ class ProjectedJudges:
         precision: torch.dtype,
         seed: int,
     ) -> None:
-        """Args:
-        weights: of those that look at photographs and at faces; 0 leaves them out.
-        precision: type of the features of faces.
+        """
+        Args:
+            weights: of those that look at photographs and at faces; 0 leaves them out.
+            precision: type of the features of faces.
         """
         self.of: dict[str, tuple[ProjectedJudge, float]] = {}
         for name, weight in zip(self.NAMES, weights, strict=True):

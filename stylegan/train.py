@@ -249,9 +249,10 @@ class Trainer:
 
     def _stage(self, data: Pictures, images: int, every: int) -> Iterator[LogLine]:
         batch = self.config.batch
-        usual = data.draw(min(SETTLING, int(data.weights.count_nonzero())), torch.Generator())
+        if self.config.faces:
+            usual = data.draw(min(SETTLING, int(data.weights.count_nonzero())), torch.Generator())
+            self.judges.settle(usual.pixels.to(self.device).float() / 127.5 - 1)
         data = data.to(self.device)
-        self.judges.settle(usual.pixels.to(self.device).float() / 127.5 - 1)
         start, first = time.monotonic(), self.images
         sums = torch.zeros(6, device=self.device)  # Of three kinds of logits.
         penalty = path_length = 0.0
