@@ -162,14 +162,15 @@ def test_held_it_changes_less(upscaler: Upscaler) -> None:
     *_, first = upscaler.search(LRFace(0, low[0]), loose)
     start = Start.after(first, (0,))
     moved = {}
-    for hold in (0.0, 0.3):
+    for hold in (0.0, 0.3, 1.0):
         held = replace(loose, search=replace(loose.search, hold=hold))
         *_, state = upscaler.search(LRFace(0, low[1]), held, 1, start)
         assert state.status[0] == "found"
         prior = upscaler.prior
         points = [[prior.on_sphere(prior.from_w(x.ws)), *x.noise] for x in (state, first)]
         moved[hold] = float(departure(*points))
-    assert 0 < moved[0.3] < 0.6 * moved[0.0]
+    assert 0 < moved[1.0] < moved[0.3] < 0.6 * moved[0.0]
+    assert moved[1.0] < 0.5 * moved[0.0]
 
 
 def test_where_it_loses_the_match_it_begins_anew(upscaler: Upscaler) -> None:
