@@ -159,12 +159,7 @@ class Trainer:
         self.discriminator = Discriminator.of(state["discriminator"])
         self._prepare()
         self.images, self.seen = state["images"], state["seen"]
-        for name in (
-            "generator",
-            "average",
-            "generator_adam",
-            "discriminator_adam",
-        ):
+        for name in ("generator", "average", "generator_adam", "discriminator_adam"):
             getattr(self, name).load_state_dict(state[name])
         self.judges.restore(state)
         self.path_mean = state["path_mean"].to(self.device)
