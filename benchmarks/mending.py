@@ -4,13 +4,14 @@
 
 Faces of the folder, the last 300 kept apart, are bent, mixed with other faces and given other
 colours and light; what their small versions are enlarged to, by the other network, tells what they
-were. That alone makes soft pictures. So then, with `--draw`, two critics join, one of texture and
-one that looks through a network trained on photographs; and most of what is mended comes from
-searches: for small faces of the folder, where they stopped, of which nobody knows what they should
-become, and for larger ones, where the generator has come as near as it can in a few steps, which
-should become the faces. Prints how near held-out faces come to what they were, beside back
-projection and the other network alone, and writes a sheet of searches for such faces: where they
-stopped, back projected, enlarged alone, and mended.
+were. That alone makes soft pictures. So then, with `--draw`, three critics join: one of texture,
+one that looks through a network trained on photographs, and one through a network trained to tell
+people apart. Most of what is mended then comes from searches: for small faces of the folder, where
+they stopped, of which nobody knows what they should become, and for larger ones, where the
+generator has come as near as it can in a few steps, which should become the faces.
+Prints how near held-out faces come to what they were, beside back projection and the other network
+alone, and writes a sheet of searches for such faces: where they stopped, back projected, enlarged
+alone, and mended.
 """
 
 from __future__ import annotations
@@ -39,11 +40,10 @@ from pulse.superres import weights
 from pulse.superres.losses import load_features, perceptual_loss
 from pulse.superres.mending import ENLARGER, REACH, SIDE, SMALL, MendingNetwork, load, save
 from pulse.upscale import UpscaleConfig, Upscaler
-from stylegan.checkpoints import load_judge
 from stylegan.dataset import Pictures, list_pictures, load_pictures
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
-from stylegan.projected import Photographs, ProjectedJudge
+from stylegan.projected import ProjectedJudges
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
@@ -55,19 +55,24 @@ faces; the rest are searches for small ones."""
 RATE = 1e-3
 CRITIC_RATE, R1_EVERY = 5e-4, 16
 ADVERSARIAL, PROJECTED = 0.04, 3e-3
-"""Weights of what the critics say: of patches, and of features."""
+"""Weights of what the critics say: of patches, and of features of either network."""
 LOOKED_AT, SHIFT = 8, 10
-"""Pictures of a batch that the second critic sees, and by how many pixels they are shifted."""
+"""Pictures of a batch that the critics of features see, and by how many pixels they are shifted."""
+USUAL = 256
+"""Faces that tell what features are usual."""
 HELD = 0.3
 """Weight of staying where the network was before."""
 NEAREST, STEPS = 64, 14
 """Side in pixels of the faces that the generator's nearest are searched for, and how long."""
-FARTHEST = 2.4 * REACH
+FARTHEST = 2 * REACH
 """Error beyond which what a search leaves is not mended."""
 CAPTIONED = "noahdavison"
 """Source of the folder's table whose pictures have a caption, which critics would have drawn."""
-HEADS = Path(stylegan.__file__).parent / "weights" / f"{stylegan.EMBEDDED}-heads.safetensors"
-"""What the second critic begins with."""
+HEADS = [
+    Path(stylegan.__file__).parent / "weights" / f"{stylegan.EMBEDDED}-{name}"
+    for name in ProjectedJudges.FILES
+]
+"""What the critics of features begin with."""
 TEXTURE = 1.5
 """Weight of the strength of detail."""
 EVERY = 4
@@ -195,8 +200,8 @@ class Inverted:
 
 def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Searched:
     """Where a search for each stops, but for those that come nowhere near."""
-    search = SearchConfig(tolerance=REACH, mend=False, exact=False)
-    images = _found(low, generator, search)
+    search = SearchConfig(mend=False, exact=False)
+    images = _found(low, generator, replace(search, goal=REACH / search.tolerance))
     kept = _near(images, low)
     return Searched(_bytes(images[kept]), low[kept], kept)
 
@@ -324,11 +329,13 @@ class Training:
             _update(adam, self._loss(y, x, step))
 
     def draw(self, minutes: float, rate: float, found: Searched, nearest: Inverted) -> None:
-        """Learn to please two critics that learn, too, without going far from what was there."""
+        """Learn to please three critics that learn, too, without going far from what was there."""
         before = deepcopy(self.network).requires_grad_(False)
-        critic, judge = Critic(), ProjectedJudge(Photographs(), "cpu", 0)
-        critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        load_judge(judge.heads, HEADS)
+        critic = Critic().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        precision = torch.bfloat16 if self.fast else torch.float32
+        judges = ProjectedJudges((PROJECTED, PROJECTED), torch.device("cpu"), precision, 0)
+        judges.settle(_floats(self.faces.draw(USUAL, torch.Generator()).pixels) * 2 - 1)
+        judges.load(HEADS, seen=0)
         adam = torch.optim.Adam(self.network.parameters(), rate, (0.5, 0.99))
         judging = torch.optim.Adam(critic.parameters(), CRITIC_RATE, (0.5, 0.99))
         known = CHANGED + INVERTED
@@ -354,9 +361,9 @@ class Training:
                 pleased = F.softplus(-critic(y)).mean()
             loss = loss + ADVERSARIAL * min(1.0, step / 300) * pleased
             shown, photos = _shifted(y[-LOOKED_AT:].clamp(0, 1)), _shifted(real[:LOOKED_AT])
-            by_shown, _ = judge.step(photos * 2 - 1, shown.detach() * 2 - 1)
+            by_shown, _ = judges.step(photos * 2 - 1, shown.detach() * 2 - 1)
             # A loss whose gradient by what was shown is that of the heads.
-            _update(adam, loss + 2 * PROJECTED * (by_shown * shown).sum())
+            _update(adam, loss + 2 * (by_shown * shown).sum())
             critic.requires_grad_(True)
             with self._cast():
                 fake, true = critic(torch.cat([y.detach().clamp(0, 1), real])).chunk(2)

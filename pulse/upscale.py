@@ -151,7 +151,7 @@ class Upscaler:
         generator.precision = choose_precision(precision, generator)
         sha256 = stylegan.identity(path)
         if prior is not None:
-            prior = LatentPrior(prior.mean.to(device), prior.std.to(device))
+            prior = prior.to(device)
         return cls(generator, name, sha256, prior or LatentPrior.cached(generator, sha256))
 
     @property

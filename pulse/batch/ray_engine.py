@@ -95,9 +95,8 @@ class Cluster:
             (path.name, np.fromfile(path, np.uint8))
             for path in files_of(stylegan.locate(generator))
         ]
-        prior = LatentPrior(upscaler.prior.mean.cpu(), upscaler.prior.std.cpu())
         self._name = self.generator = upscaler.name
-        self._sha256, self._prior = upscaler.sha256, prior
+        self._sha256, self._prior = upscaler.sha256, upscaler.prior.to("cpu")
         self._device = device
         self._precision: Precision = precision
         self._batch, self._address = batch, address

@@ -37,7 +37,11 @@ class SearchConfig:
         tolerance: largest mean squared error, on [0, 1] RGB at LR size, that counts as a match.
         optimiser: `lbfgs`, which takes curvature into account, or the paper's `adam`.
         lr: Adam's learning rate, before the schedule.
-        geocross: weight of GEOCROSS beside 100 * MSE.
+        geocross: weight of GEOCROSS beside 100 * MSE, for who goes down to the tolerance; who may
+            stop at several times that, to be mended, is held by as many times the weight.
+        strange: weight of how unlike the mapping network's own latents are, see
+            `pulse.search.latent.LatentPrior.strangeness`, for each tolerance of error that may be
+            left beyond one. Who has to go down to the tolerance gets there less often with any.
         noise_layers: how many of the first noise inputs are searched as well.
         draws: latents drawn for each candidate, of which the nearest to the input starts; 0 starts
             every layer at a point of its own as the paper does.
@@ -66,6 +70,7 @@ class SearchConfig:
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     lr: float = 0.4
     geocross: float = 0.002
+    strange: float = 0.018
     noise_layers: int = 5
     draws: int = 64
     goal: float = 1.0
@@ -106,6 +111,7 @@ class SearchConfig:
 PAPER = SearchConfig(
     optimiser="adam",
     geocross=0.05,
+    strange=0.0,
     draws=0,
     goal=1.0,
     stop=False,

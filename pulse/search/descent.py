@@ -66,28 +66,26 @@ class Descent:
         aids: Aids = NO_AIDS,
     ) -> None:
         """Make room for `slots` candidates for targets of `size` x `size` pixels."""
-        self.config, self.batch, self.device = (
-            config,
-            batch or usual_batch(generator),
-            generator.device,
-        )
+        self.config, self.device = config, generator.device
+        self.batch = batch or usual_batch(generator)
         self.scheduled = follows_schedule(config.optimiser)
+        self.mending = aids.mending if config.stop else None
+        self.goal = config.goal * config.tolerance
+        self.tolerance = torch.tensor(config.tolerance, device=self.device)
+        # How near a candidate comes by itself; what cannot be mended goes on to the goal.
+        self.near = max(self.mending.reach, self.goal) if self.mending else self.goal
         # Colours out of range count as they will be saved, though not so in the paper.
         self.objective = Objective(
             generator,
             prior or LatentPrior.fit(generator),
             degrade,
             config.geocross,
+            config.strange,
             cut=not self.scheduled,
             easy=aids.easy,
             hold=config.hold,
             tone=config.tone,
         )
-        self.mending = aids.mending if config.stop else None
-        self.goal = config.goal * config.tolerance
-        self.tolerance = torch.tensor(config.tolerance, device=self.device)
-        # How near a candidate comes by itself; what cannot be mended goes on to the goal.
-        self.near = max(self.mending.reach, self.goal) if self.mending else self.goal
         self.coarse_floor = 0.5 * self.near  # Leaves room for what is lacking.
         self.starter = Starter(self.objective, config.draws, self.coarse_floor, aids)
         self.levels = self.starter.levels
@@ -262,6 +260,7 @@ class Descent:
                     offset=None if first else self.offset[part],
                     plain=self.plain[part] if first else None,
                     begin=self._held(part),
+                    spare=self._spare(part),
                 )
                 return [offset, error, loss, *gradients]
 
@@ -283,12 +282,13 @@ class Descent:
 
     def _descend(self, index: Int[Tensor, " k"]) -> None:
         """Judge the generator's own picture at the point, with gradients, and move on."""
-        point = self.optimiser.point
+        point, reach = self.optimiser.point, self.reach.clone()
 
         def draw(part: Tensor) -> list[Tensor]:
             here, fixed = [x[part] for x in point], [x[part] for x in self.fixed]
+            held, spare = self._held(part), self._spare(part)
             images, loss, gradients = self.objective.at(
-                here, fixed, self.target[part], self.goal, begin=self._held(part)
+                here, fixed, self.target[part], self.goal, begin=held, spare=spare
             )
             return [images, loss, *gradients]
 
@@ -299,6 +299,9 @@ class Descent:
         if self.scheduled:
             self.overflowed[index] = ~sound
         self._move(index, loss, gradients)
+        farther = self.reach < reach
+        if farther.any():
+            self.optimiser.reopen(farther)
 
     @torch.no_grad()
     def _judge(self, index: Int[Tensor, " k"]) -> None:
@@ -370,6 +373,10 @@ class Descent:
     def _held(self, part: Int[Tensor, " k"]) -> list[Tensor] | None:
         """What those candidates are held to."""
         return None if self.begin is None else [x[part] for x in self.begin]
+
+    def _spare(self, part: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """How much error those candidates may leave beyond the tolerance, in multiples of it."""
+        return (self.reach[part] / self.tolerance - 1).clamp_min(0)
 
     def _rows(self, index: Int[Tensor, " k"]) -> Bool[Tensor, " n"]:
         rows = torch.zeros_like(self.overflowed)

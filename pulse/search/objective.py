@@ -20,13 +20,17 @@ from stylegan import Generator
 class Objective:
     """100 * MSE(degrade(G(w)), target) + weight * GEOCROSS(v), for every candidate by itself.
 
-    Where a candidate is held to its beginning, + hold * departure from it.
+    Where more error may be left than the tolerance, GEOCROSS weighs more, and how strange latents
+    are counts (`LatentPrior.strangeness`); who is held to a beginning also has hold * departure
+    from it.
 
     A point is the latents v [b, L, w_dim] and the first noise inputs [b, 1, h, w]; the rest of
     those, `fixed`, is not moved.
 
     Attributes:
         geocross: weight of GEOCROSS.
+        strange: weight of how far latents are from what the mapping network gives, for each
+            tolerance of error that may be left beyond one.
         cut: whether colours count as they will be saved, cut to [0, 1].
         easy: what errors are reduced by, as `Aids` has it.
         hold: weight of the departure from a beginning, where one is given.
@@ -37,6 +41,7 @@ class Objective:
     prior: LatentPrior
     degrade: Degradation
     geocross: float
+    strange: float = 0.0
     cut: bool = True
     easy: Float[Tensor, "k 3 l l"] | None = None
     hold: float = 0.0
@@ -78,18 +83,20 @@ class Objective:
         floor: float,
         *,
         begin: list[Tensor] | None = None,
+        spare: Float[Tensor, " b"] | float = 0.0,
     ) -> tuple[Float[Tensor, "b 3 r r"], Float[Tensor, " b"], list[Tensor]]:
         """Pictures, losses, and gradients by the point.
 
         Args:
-            floor: error below which it has no gradient, so that GEOCROSS alone goes on.
+            floor: error below which it has no gradient, so that the priors alone go on.
             begin: the point that it is held to.
+            spare: what error may be left beyond the tolerance, in multiples of that.
         """
         point = [x.detach().requires_grad_() for x in point]
         images = self.images(point, fixed, target)
         counted = images.clamp(0, 1) if self.cut else images
         low = self.degrade(counted)
-        _, loss, gradients = self._loss(low, target, floor, point, begin=begin)
+        _, loss, gradients = self._loss(low, target, floor, point, begin, spare)
         return images.detach(), loss, gradients
 
     def near(
@@ -102,6 +109,7 @@ class Objective:
         offset: Float[Tensor, "b 3 l l"] | None = None,
         plain: Float[Tensor, "b 3 l l"] | None = None,
         begin: list[Tensor] | None = None,
+        spare: Float[Tensor, " b"] | float = 0.0,
     ) -> tuple[Float[Tensor, "b 3 l l"], Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
         """Offset, errors, losses and gradients of the coarse picture in the generator's place.
 
@@ -115,7 +123,7 @@ class Objective:
             offset = (plain - low).detach()
         if offset is not None:
             low = low + offset
-        error, loss, gradients = self._loss(low, target, floor, point, begin=begin)
+        error, loss, gradients = self._loss(low, target, floor, point, begin, spare)
         return torch.zeros_like(target) if offset is None else offset, error, loss, gradients
 
     def _loss(
@@ -124,8 +132,8 @@ class Objective:
         target: Float[Tensor, "b 3 l l"],
         floor: float,
         point: list[Tensor],
-        *,
         begin: list[Tensor] | None,
+        spare: Float[Tensor, " b"] | float,
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], list[Tensor]]:
         error = squared_error(low, target)
         if self.easy is None:
@@ -133,7 +141,9 @@ class Objective:
         else:
             weighted = weighted_error(low, target, self.easy)
             counted = torch.where(error > floor, weighted, weighted.detach())
-        loss = 100 * counted + self.geocross * geocross(point[0])
+        loss = 100 * counted + self.geocross * (1 + spare) * geocross(point[0])
+        if self.strange:
+            loss = loss + self.strange * spare * self.prior.strangeness(point[0])
         if begin is not None:
             loss = loss + self.hold * departure(point, begin)
         gradients = torch.autograd.grad(loss.sum(), point, materialize_grads=True)

@@ -10,7 +10,7 @@ from stylegan import Generator
 
 
 def test_to_w_and_back() -> None:
-    prior = LatentPrior(torch.randn(32), torch.rand(32) + 0.5)
+    prior = LatentPrior(torch.randn(32), torch.rand(32) + 0.5, torch.eye(32))
     v = torch.randn(5, 4, 32)
     torch.testing.assert_close(prior.from_w(prior.to_w(v)), v, atol=1e-5, rtol=1e-4)
 
@@ -20,6 +20,35 @@ def test_the_fit_has_the_moments_of_the_mapping(tiny: Generator) -> None:
     v = prior.from_w(tiny.mapping(torch.randn(20_000, tiny.z_dim)))
     assert v.mean(0).abs().max() < 0.05
     assert (v.std(0) - 1).abs().max() < 0.05
+
+
+def test_the_mapping_s_own_latents_are_not_strange() -> None:
+    generator = stylegan.load(stylegan.EMBEDDED)
+    prior = LatentPrior.fit(generator, 20_000)
+    rng = torch.Generator().manual_seed(3)
+    own = prior.from_w(generator.mapping(torch.randn(500, generator.z_dim, generator=rng)))[:, None]
+    # A quarter of the axes have less variance than is allowed for, so it is somewhat less than 1.
+    assert 0.6 < prior.strangeness(own).mean() < 1.05
+    other = prior.on_sphere(torch.randn(500, 1, generator.w_dim, generator=rng))
+    assert prior.strangeness(other).min() > 5 * prior.strangeness(own).max()
+
+
+def test_strangeness_is_the_squared_mahalanobis_distance(tiny: Generator) -> None:
+    prior = LatentPrior.fit(tiny, 20_000)
+    rng = torch.Generator().manual_seed(3)
+    own = prior.from_w(tiny.mapping(torch.randn(20_000, tiny.z_dim, generator=rng))).double()
+    covariance = own.T.cov()
+    # Where it has variance to speak of: others are taken to have some.
+    variances, axes = torch.linalg.eigh(covariance)
+    wide = axes[:, variances > 0.01 * variances.max()]
+    v = torch.randn(4, 3, tiny.w_dim, generator=rng).double() @ wide @ wide.T
+    far = v.flatten(0, 1) @ torch.linalg.pinv(covariance, rtol=0.01, hermitian=True)
+    written = (far.unflatten(0, (4, 3)) * v).mean((1, 2))
+    assert written.min() > 0.1
+    torch.testing.assert_close(prior.strangeness(v.float()).double(), written, rtol=0.1, atol=0)
+    v = v.float()
+    mirrored = torch.cat([v[:1], -v[:1]], 1)  # Layers count alike.
+    torch.testing.assert_close(prior.strangeness(mirrored), prior.strangeness(v[:1]))
 
 
 def test_draws_lie_where_the_mapping_puts_w() -> None:
@@ -72,16 +101,17 @@ def test_draws_lie_in_the_range_of_each_family_s_mapping(family: str, shared: Pa
 def test_the_fit_is_kept(tiny: Generator, bare_home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
     files = [path.name for path in (bare_home / "priors").iterdir()]
-    assert files == ["abc-v2.safetensors"]
+    assert files == ["abc-v3.safetensors"]
     tiny.mapping = None  # type: ignore[method-assign]  # It is not asked again.
     kept = LatentPrior.cached(tiny, "abc")
     assert torch.equal(kept.mean, fitted.mean)
     assert torch.equal(kept.std, fitted.std)
+    assert torch.equal(kept.axes, fitted.axes)
 
 
 def test_a_damaged_fit_is_made_anew(tiny: Generator, home: Path) -> None:
     fitted = LatentPrior.cached(tiny, "abc")
-    (home / "priors" / "abc-v2.safetensors").write_bytes(b"damaged")
+    (home / "priors" / "abc-v3.safetensors").write_bytes(b"damaged")
     assert torch.equal(LatentPrior.cached(tiny, "abc").mean, fitted.mean)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from pulse.imaging.degrade import Bicubic
@@ -25,6 +27,15 @@ def test_loss_and_gradients_are_those_written_out(tiny: Generator) -> None:
     torch.testing.assert_close(by_v, gradient)
     assert by_noise.shape == noise[0].shape
     assert v.grad is None
+
+    # Who may leave more is held more: the first by nothing, the second by three goals.
+    ours, spare = replace(objective, strange=0.1), torch.tensor([0.0, 3.0])
+    _, loss, (by_v, _) = ours.at([v, noise[0]], noise[1:], target, 0.0, spare=spare)
+    more = spare * (0.05 * geocross(v) + 0.1 * prior.strangeness(v))
+    torch.testing.assert_close(loss, (written + more).detach())
+    (of_more,) = torch.autograd.grad(more.sum(), v)
+    torch.testing.assert_close(by_v, gradient + of_more)
+    assert not of_more[0].any()
 
     # Below the floor GEOCROSS alone has a gradient.
     _, _, (only, nothing) = objective.at([v, noise[0]], noise[1:], target, 1.0)

@@ -165,7 +165,9 @@ def test_what_cannot_be_mended_is_searched_for_to_the_end(tiny: Generator) -> No
     *_, state = search(tiny, target, [0, 1], down, config, aids=Aids(mending=mend))
     *_, plain = search(tiny, target, [0, 1], down, replace(config, mend=False))
     assert mend.asked >= 2
-    assert torch.equal(state.images, plain.images)
+    # On another way, since at first both were held more to what the generator draws.
+    assert (state.best < mend.reach / 20).all()
+    torch.testing.assert_close(state.best, plain.best, rtol=0.3, atol=0)
     assert torch.equal(state.drawn, state.best)
 
 
@@ -196,14 +198,29 @@ def test_a_looser_tolerance_does_not_widen_what_is_mended(fitted: Path) -> None:
     assert state.status == (Status.NOT_CONVERGED,)
 
 
-def test_a_face_that_the_generator_does_not_draw_is_found_soon(fitted: Path) -> None:
-    """Light and outlines of its own: far from what the generator draws, and found by mending."""
-    upscaler = Upscaler.load()
+def unlike_any(upscaler: Upscaler) -> LRFace:
+    """A small face with light and outlines of its own, far from what the generator draws."""
     w = upscaler.generator.mapping(torch.randn(1, 256, generator=torch.Generator().manual_seed(4)))
     ws = w[:, None].expand(-1, upscaler.generator.num_layers, -1)
     image = ((upscaler.generator.synthesis(ws) + 1) / 2).clamp(0, 1).detach()
     ramp = torch.linspace(0.5, 1.3, 128)
-    face = LRFace(0, Bicubic(128, 16)((bent(image) * ramp).clamp(0, 1))[0])
+    return LRFace(0, Bicubic(128, 16)((bent(image) * ramp).clamp(0, 1))[0])
+
+
+def test_who_can_be_mended_stays_nearer_to_what_the_generator_draws(fitted: Path) -> None:
+    upscaler = Upscaler.load()
+    face, far = unlike_any(upscaler), []
+    for strange in (0.0, SearchConfig().strange):
+        how = UpscaleConfig(2, search=SearchConfig(strange=strange))
+        *_, state = upscaler.search(face, how)
+        assert state.status == (Status.FOUND, Status.FOUND)
+        far.append(upscaler.prior.strangeness(upscaler.prior.from_w(state.ws)))
+    assert (far[1] < 0.7 * far[0]).all()
+
+
+def test_a_face_that_the_generator_does_not_draw_is_found_soon(fitted: Path) -> None:
+    upscaler = Upscaler.load()
+    face = unlike_any(upscaler)
     *_, state = upscaler.search(face, UpscaleConfig(2, search=SearchConfig(steps=60)))
     assert state.status == (Status.FOUND, Status.FOUND)
     assert (state.drawn > 1e-3).all()
