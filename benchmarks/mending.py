@@ -54,8 +54,8 @@ CHANGED, INVERTED = 5, 4
 faces; the rest are searches for small ones."""
 RATE = 1e-3
 CRITIC_RATE, R1_EVERY = 5e-4, 16
-ADVERSARIAL, PROJECTED = 0.04, 3e-3
-"""Weights of what the critics say: of patches, and of features of either network."""
+ADVERSARIAL, PROJECTED = 0.04, (3e-3, 8e-3)
+"""Weights of what the critics say: of patches, and of features of either network in turn."""
 LOOKED_AT, SHIFT = 8, 10
 """Pictures of a batch that the critics of features see, and by how many pixels they are shifted."""
 USUAL = 256
@@ -333,7 +333,7 @@ class Training:
         before = deepcopy(self.network).requires_grad_(False)
         critic = Critic().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         precision = torch.bfloat16 if self.fast else torch.float32
-        judges = ProjectedJudges((PROJECTED, PROJECTED), torch.device("cpu"), precision, 0)
+        judges = ProjectedJudges(PROJECTED, torch.device("cpu"), precision, 0)
         judges.settle(_floats(self.faces.draw(USUAL, torch.Generator()).pixels) * 2 - 1)
         judges.load(HEADS, seen=0)
         adam = torch.optim.Adam(self.network.parameters(), rate, (0.5, 0.99))
