@@ -9,6 +9,9 @@ from typing import Literal
 
 from pulse.search.tone import Tone
 
+TOLERANCE = 1e-3
+"""The usual one. What may be left beyond a tolerance is measured in it."""
+
 
 class Status(StrEnum):
     """How a candidate ended."""
@@ -38,10 +41,11 @@ class SearchConfig:
         optimiser: `lbfgs`, which takes curvature into account, or the paper's `adam`.
         lr: Adam's learning rate, before the schedule.
         geocross: weight of GEOCROSS beside 100 * MSE, for who goes down to the tolerance; who may
-            stop at several times that, to be mended, is held by as many times the weight.
+            stop before, to be mended, is held by once more of it for each `TOLERANCE` of error
+            that may be left beyond.
         strange: weight of how unlike the mapping network's own latents are, see
-            `pulse.search.latent.LatentPrior.strangeness`, for each tolerance of error that may be
-            left beyond one. Who has to go down to the tolerance gets there less often with any.
+            `pulse.search.latent.LatentPrior.strangeness`, for each `TOLERANCE` that may be left
+            beyond. Who has to go down to the tolerance gets there less often with any.
         noise_layers: how many of the first noise inputs are searched as well.
         draws: latents drawn for each candidate, of which the nearest to the input starts; 0 starts
             every layer at a point of its own as the paper does.
@@ -66,7 +70,7 @@ class SearchConfig:
     """
 
     steps: int = 100
-    tolerance: float = 1e-3
+    tolerance: float = TOLERANCE
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
     lr: float = 0.4
     geocross: float = 0.002

@@ -13,7 +13,7 @@ from torch import Tensor
 from pulse.imaging.degrade import Degradation
 from pulse.search.aids import NO_AIDS, Aids, Level
 from pulse.search.best import Best
-from pulse.search.config import SearchConfig, Status
+from pulse.search.config import TOLERANCE, SearchConfig, Status
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
 from pulse.search.memory import in_chunks
@@ -375,8 +375,8 @@ class Descent:
         return None if self.begin is None else [x[part] for x in self.begin]
 
     def _spare(self, part: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
-        """How much error those candidates may leave beyond the tolerance, in multiples of it."""
-        return (self.reach[part] / self.tolerance - 1).clamp_min(0)
+        """How much error those candidates may leave beyond their tolerance, in usual ones."""
+        return ((self.reach[part] - self.tolerance) / TOLERANCE).clamp_min(0)
 
     def _rows(self, index: Int[Tensor, " k"]) -> Bool[Tensor, " n"]:
         rows = torch.zeros_like(self.overflowed)

@@ -29,8 +29,8 @@ class Objective:
 
     Attributes:
         geocross: weight of GEOCROSS.
-        strange: weight of how far latents are from what the mapping network gives, for each
-            tolerance of error that may be left beyond one.
+        strange: weight of how far latents are from what the mapping network gives, for each usual
+            tolerance of error that may be left beyond the one that counts.
         cut: whether colours count as they will be saved, cut to [0, 1].
         easy: what errors are reduced by, as `Aids` has it.
         hold: weight of the departure from a beginning, where one is given.
@@ -90,7 +90,7 @@ class Objective:
         Args:
             floor: error below which it has no gradient, so that the priors alone go on.
             begin: the point that it is held to.
-            spare: what error may be left beyond the tolerance, in multiples of that.
+            spare: what error may be left beyond the tolerance, in usual ones.
         """
         point = [x.detach().requires_grad_() for x in point]
         images = self.images(point, fixed, target)

@@ -218,6 +218,17 @@ def test_who_can_be_mended_stays_nearer_to_what_the_generator_draws(fitted: Path
     assert (far[1] < 0.7 * far[0]).all()
 
 
+def test_a_tighter_tolerance_holds_no_more(fitted: Path) -> None:
+    upscaler = Upscaler.load()
+    face, steps = unlike_any(upscaler), []
+    for tolerance in (1e-3, 1e-5):
+        how = UpscaleConfig(2, search=SearchConfig(tolerance=tolerance))
+        *_, state = upscaler.search(face, how)
+        assert state.status == (Status.FOUND, Status.FOUND)
+        steps.append(int(state.best_step.max()))
+    assert steps[1] <= 1.5 * steps[0]
+
+
 def test_a_face_that_the_generator_does_not_draw_is_found_soon(fitted: Path) -> None:
     upscaler = Upscaler.load()
     face = unlike_any(upscaler)
