@@ -60,7 +60,7 @@ LOOKED_AT, SHIFT = 8, 10
 """Pictures of a batch that the critics of features see, and by how many pixels they are shifted."""
 USUAL = 256
 """Faces that tell what features are usual."""
-HELD = 0.3
+HELD = 0.2
 """Weight of staying where the network was before."""
 NEAREST, STEPS = 64, 14
 """Side in pixels of the faces that the generator's nearest are searched for, and how long."""

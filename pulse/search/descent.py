@@ -80,7 +80,7 @@ class Descent:
             prior or LatentPrior.fit(generator),
             degrade,
             config.geocross,
-            config.strange,
+            config.strange if self.near > config.tolerance else 0.0,
             cut=not self.scheduled,
             easy=aids.easy,
             hold=config.hold,

@@ -27,7 +27,7 @@ def test_the_mapping_s_own_latents_are_not_strange() -> None:
     prior = LatentPrior.fit(generator, 20_000)
     rng = torch.Generator().manual_seed(3)
     own = prior.from_w(generator.mapping(torch.randn(500, generator.z_dim, generator=rng)))[:, None]
-    # A quarter of the axes have less variance than is allowed for, so it is somewhat less than 1.
+    # Some axes have less variance than is allowed for, so it is somewhat less than 1.
     assert 0.6 < prior.strangeness(own).mean() < 1.05
     other = prior.on_sphere(torch.randn(500, 1, generator.w_dim, generator=rng))
     assert prior.strangeness(other).min() > 5 * prior.strangeness(own).max()

@@ -28,7 +28,7 @@ def test_loss_and_gradients_are_those_written_out(tiny: Generator) -> None:
     assert by_noise.shape == noise[0].shape
     assert v.grad is None
 
-    # Who may leave more is held more: the first by nothing, the second by three goals.
+    # Who may leave more is held more: the first by nothing, the second by three tolerances.
     ours, spare = replace(objective, strange=0.1), torch.tensor([0.0, 3.0])
     _, loss, (by_v, _) = ours.at([v, noise[0]], noise[1:], target, 0.0, spare=spare)
     more = spare * (0.05 * geocross(v) + 0.1 * prior.strangeness(v))

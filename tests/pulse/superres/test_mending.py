@@ -170,6 +170,12 @@ def test_what_cannot_be_mended_is_searched_for_to_the_end(tiny: Generator) -> No
     torch.testing.assert_close(state.best, plain.best, rtol=0.3, atol=0)
     assert torch.equal(state.drawn, state.best)
 
+    # Without those weights it is the same way, and one step more for another look at its point.
+    free = replace(config, geocross=0.0, strange=0.0)
+    *_, state = search(tiny, target, [0, 1], down, free, aids=Aids(mending=Plain(0.0)))
+    *_, plain = search(tiny, target, [0, 1], down, replace(free, mend=False, steps=29))
+    assert torch.equal(state.images, plain.images)
+
 
 class AtSecond(Plain):
     """Can do nothing when it is asked first."""
