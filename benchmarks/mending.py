@@ -8,7 +8,9 @@ were. That alone makes soft pictures. So then, with `--draw`, three critics join
 one that looks through a network trained on photographs, and one through a network trained to tell
 people apart. Most of what is mended then comes from searches: for small faces of the folder, where
 they stopped, of which nobody knows what they should become, and for larger ones, where the
-generator has come as near as it can in a few steps, which should become the faces.
+generator has come as near as it can in a few steps, which should become the faces. Most of those
+are the folder's rarest: what the generator hardly ever draws, hats, babies and hands before mouths,
+is what the network has to.
 Prints how near held-out faces come to what they were, beside back projection and the other network
 alone, and writes a sheet of searches for such faces: where they stopped, back projected, enlarged
 alone, and mended.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,7 +31,7 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 import typer
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 import stylegan
@@ -41,6 +43,7 @@ from pulse.superres.losses import load_features, perceptual_loss
 from pulse.superres.mending import ENLARGER, REACH, SIDE, SMALL, MendingNetwork, load, save
 from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan.dataset import Pictures, list_pictures, load_pictures
+from stylegan.imagenet import load_efficientnet
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
 from stylegan.projected import ProjectedJudges
@@ -49,20 +52,26 @@ from stylegan.sheet import save_sheet
 HELD_OUT = 300
 SHOWN = 24
 BATCH = 16
-CHANGED, INVERTED = 5, 4
+CHANGED, INVERTED = 3, 6
 """Of a batch, where there are critics: faces that were changed, and the generator's nearest to
 faces; the rest are searches for small ones."""
 RATE = 1e-3
 CRITIC_RATE, R1_EVERY = 5e-4, 16
 ADVERSARIAL, PROJECTED = 0.04, (3e-3, 8e-3)
 """Weights of what the critics say: of patches, and of features of either network in turn."""
-LOOKED_AT, SHIFT = 8, 10
+LOOKED_AT, SHIFT = 10, 10
 """Pictures of a batch that the critics of features see, and by how many pixels they are shifted."""
 USUAL = 256
 """Faces that tell what features are usual."""
+RARE = 1100
+"""Faces that are called rare, those least like the generator's."""
+SAMPLES, NEIGHBOURS = 1500, 5
+"""Of the generator, and how many of them tell how like them a face is."""
+COMMON = 0.3
+"""Share of all faces, rare or not, among the photographs that critics see."""
 HELD = 0.2
-"""Weight of staying where the network was before."""
-NEAREST, STEPS = 64, 14
+"""Weight of staying, in the face, where the network was before, and of the truth around it."""
+NEAREST, STEPS = 64, 10
 """Side in pixels of the faces that the generator's nearest are searched for, and how long."""
 FARTHEST = 2 * REACH
 """Error beyond which what a search leaves is not mended."""
@@ -105,6 +114,11 @@ def blob(count: int, least: float, most: float) -> Float[Tensor, "b 1 128 128"]:
 def head(soft: float) -> Float[Tensor, "128 128"]:
     """Where the head is in FFHQ's frame."""
     return ((1.25 - (X / 0.72) ** 2 - ((Y - 0.05) / 0.95) ** 2) * soft).clamp(0, 1)
+
+
+def face() -> Float[Tensor, "128 128"]:
+    """Where brows, eyes, nose and mouth are in FFHQ's frame: what tells people apart."""
+    return ((1.25 - (X / 0.45) ** 2 - ((Y - 0.15) / 0.6) ** 2) * 4).clamp(0, 1)
 
 
 def in_other_light(x: Faces) -> Faces:
@@ -161,19 +175,19 @@ class Searched:
     """Where searches for small faces stopped.
 
     Attributes:
-        images: [n, 3, 128, 128] bytes.
+        images, faces: [n, 3, 128, 128] bytes each; the second are what the small faces were.
         low: [n, 3, 16, 16], what they were to match.
-        which: their numbers among all that was searched for.
     """
 
     images: UInt8[Tensor, "n 3 128 128"]
+    faces: UInt8[Tensor, "n 3 128 128"]
     low: Float[Tensor, "n 3 16 16"]
-    which: list[int]
 
-    def draw(self, count: int) -> tuple[Faces, Tensor]:
+    def draw(self, count: int) -> tuple[Faces, Faces, Tensor]:
         index, flip = torch.randint(len(self.low), (count,)), chance(count, 0.5)
-        x, low = _floats(self.images[index]), self.low[index]
-        return torch.lerp(x, x.flip(3), flip), torch.lerp(low, low.flip(3), flip)
+        parts = _floats(self.images[index]), _floats(self.faces[index]), self.low[index]
+        images, faces, low = (torch.lerp(x, x.flip(3), flip) for x in parts)
+        return images, faces, low
 
 
 @dataclass(frozen=True)
@@ -198,12 +212,12 @@ class Inverted:
         return images, in_other_light(faces)
 
 
-def searched(low: Float[Tensor, "b 3 16 16"], generator: str) -> Searched:
-    """Where a search for each stops, but for those that come nowhere near."""
-    search = SearchConfig(mend=False, exact=False)
+def searched(faces: Faces, generator: str) -> Searched:
+    """Where a search for each's small version stops, but for those that come nowhere near."""
+    search, low = SearchConfig(mend=False, exact=False), Bicubic(SIDE, SMALL)(faces)
     images = _found(low, generator, replace(search, goal=REACH / search.tolerance))
     kept = _near(images, low)
-    return Searched(_bytes(images[kept]), low[kept], kept)
+    return Searched(_bytes(images[kept]), _bytes(faces[kept]), low[kept])
 
 
 def inverted(faces: Faces, generator: str) -> Inverted:
@@ -214,15 +228,40 @@ def inverted(faces: Faces, generator: str) -> Inverted:
     return Inverted(_bytes(images[kept]), _bytes(faces[kept]))
 
 
+@torch.no_grad()
+def rarest(faces: Pictures, generator: str) -> Int[Tensor, " r"]:
+    """Numbers of the faces least like what the generator draws, the rarest first.
+
+    By the mean distance to the nearest of its samples, of EfficientNet-Lite0's pooled features,
+    each divided by its standard deviation over the samples.
+    """
+    drawing, rng = stylegan.load(generator), torch.Generator().manual_seed(5)
+    w = drawing.mapping(torch.randn(SAMPLES, drawing.z_dim, generator=rng))
+    ws = w[:, None].expand(-1, drawing.num_layers, -1)
+    samples = torch.cat([drawing.synthesis(x).clamp(-1, 1) for x in ws.split(BATCH)])
+    network = load_efficientnet()
+
+    def pooled(images: Faces) -> Float[Tensor, "n c"]:
+        parts = (network(x)[2:] for x in images.split(BATCH))
+        return torch.cat([torch.cat([x.mean((2, 3)) for x in sizes], 1) for sizes in parts])
+
+    usual = pooled(samples)
+    scale = usual.std(0) + 1e-3
+    pictures = torch.cat([pooled(_floats(x) * 2 - 1) for x in faces.pixels.split(BATCH)])
+    far = torch.cdist(pictures / scale, usual / scale)
+    far = far.topk(NEIGHBOURS, largest=False).values.mean(1)
+    return torch.where(faces.weights > 0, far, 0).topk(RARE).indices
+
+
 def _found(low: Float[Tensor, "b 3 l l"], generator: str, search: SearchConfig) -> Faces:
     """What a search of one candidate for each comes to."""
-    upscaler, images = Upscaler.load(generator), []
-    for number, one in enumerate(low):
-        *_, state = upscaler.search(LRFace(0, one), UpscaleConfig(1, number, search=search))
-        images.append(state.images)
-        if (number + 1) % 100 == 0:
-            print(f"{number + 1} searches", flush=True)
-    return torch.cat(images)
+    upscaler, images = Upscaler.load(generator), torch.empty(len(low), 3, SIDE, SIDE)
+    jobs = [(LRFace(n, one), UpscaleConfig(1, n, search=search), n) for n, one in enumerate(low)]
+    for done, (number, state, _) in enumerate(upscaler.search_many(jobs), 1):
+        images[number] = state.images[0]
+        if done % 100 == 0:
+            print(f"{done} searches", flush=True)
+    return images
 
 
 def _near(images: Faces, low: Float[Tensor, "b 3 16 16"]) -> list[int]:
@@ -281,10 +320,18 @@ def _layers(*widths: int) -> nn.Sequential:
 class Training:
     """The network, and what is needed to mend with it."""
 
-    def __init__(self, network: MendingNetwork, faces: Pictures) -> None:
+    def __init__(
+        self, network: MendingNetwork, faces: Pictures, rare: Int[Tensor, " r"] | None = None
+    ) -> None:
+        """
+        Args:
+            rare: numbers of faces that are to be drawn more often where it is asked for.
+        """
         self.network = network.train().requires_grad_(True)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.faces = faces
+        self.faces, self.rare = faces, None
+        if rare is not None:
+            self.rare = torch.zeros(len(faces)).index_fill(0, rare, 1 / len(rare))
         self.enlarger = weights.load(ENLARGER)
         self.down = Bicubic(SIDE, SMALL)
         inverse = DegradeConfig().inverse(SIDE, SMALL)
@@ -306,7 +353,7 @@ class Training:
         return wanted, shown
 
     def _with(
-        self, network: MendingNetwork, x: Faces, low: Tensor, enlarged: tuple[Faces, Faces]
+        self, network: MendingNetwork, x: Faces, low: Tensor, enlarged: Sequence[Faces]
     ) -> Faces:
         with self._cast():
             y = network(x, *enlarged)
@@ -315,9 +362,12 @@ class Training:
     def _cast(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.fast)
 
-    def drawn(self, count: int) -> Faces:
-        """Faces of the folder in other light."""
-        x = _floats(self.faces.pixels[torch.multinomial(self.faces.weights, count)])
+    def drawn(self, count: int, rare: float = 0) -> Faces:
+        """Faces of the folder in other light, about that share of them rare."""
+        weights = self.faces.weights / self.faces.weights.sum()
+        if self.rare is not None:
+            weights = torch.lerp(weights, self.rare, rare)
+        x = _floats(self.faces.pixels[torch.multinomial(weights, count)])
         return in_other_light(torch.lerp(x, x.flip(3), chance(count, 0.5)))
 
     def undo(self, minutes: float, rate: float) -> None:
@@ -330,7 +380,7 @@ class Training:
 
     def draw(self, minutes: float, rate: float, found: Searched, nearest: Inverted) -> None:
         """Learn to please three critics that learn, too, without going far from what was there."""
-        before = deepcopy(self.network).requires_grad_(False)
+        before, inner = deepcopy(self.network).requires_grad_(False), face()
         critic = Critic().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         precision = torch.bfloat16 if self.fast else torch.float32
         judges = ProjectedJudges(PROJECTED, torch.device("cpu"), precision, 0)
@@ -340,19 +390,21 @@ class Training:
         judging = torch.optim.Adam(critic.parameters(), CRITIC_RATE, (0.5, 0.99))
         known = CHANGED + INVERTED
         for step in _while(minutes, adam):
-            x, real = self.drawn(CHANGED + BATCH).split([CHANGED, BATCH])
+            # As rare as what is mended, or critics would call a hat false.
+            x, real = self.drawn(CHANGED), self.drawn(BATCH, 1 - COMMON)
             near, faces = nearest.draw(INVERTED)
-            others, low_others = found.draw(BATCH - known)
+            others, likely, low_others = found.draw(BATCH - known)
             images = torch.cat([changed(x), near, others])
             low = torch.cat([self.down(x), self.down(faces), low_others])
             enlarged = self._enlarged(images, low)
             y = self._with(self.network, images, low, enlarged)
             with torch.no_grad():
-                old = self._with(before, images, low, enlarged)
+                old = self._with(before, others, low_others, [e[known:] for e in enlarged])
+                wanted = torch.lerp(likely, old, inner)
             truth = torch.cat([x, faces])
             # What the generator lacks is not known to the pixel, so an error would blur it.
             coarse = (_coarse(y[CHANGED:known]) - _coarse(faces)).abs().mean()
-            held = (_coarse(y[known:]) - _coarse(old[known:])).abs().mean()
+            held = (_coarse(y[known:]) - _coarse(wanted)).abs().mean()
             loss = 0.7 * (CHANGED * _error(y[:CHANGED], x) + INVERTED * coarse) / known
             loss = loss + 0.7 * self._likeness(y[:known], truth, step) + HELD * held
             loss = loss + 0.7 * TEXTURE * (_detail(y[:CHANGED]) - _detail(x)).abs().mean()
@@ -446,11 +498,12 @@ def main(
     learn, held_out = load_pictures(data, SIDE, HELD_OUT)
     if output is not None:
         begun = MendingNetwork() if start is None else load(start.resolve())
-        training = Training(begun, uncaptioned(learn, data))
+        faces = uncaptioned(learn, data)
+        training = Training(begun, faces, rarest(faces, generator) if draw else None)
         training.undo(minutes, RATE if start is None else RATE / 2)
         if draw:
-            found = searched(training.down(training.drawn(searches)), generator)
-            nearest = inverted(training.drawn(searches), generator)
+            found = searched(training.drawn(searches, 0.5), generator)
+            nearest = inverted(training.drawn(searches, 1), generator)
             training.draw(draw, RATE / 2, found, nearest)
         save(training.network, output)
     training = Training(load() if output is None else load(output.resolve()), learn)
@@ -470,7 +523,7 @@ def main(
         features = float(perceptual_loss(training.features, x.clamp(0, 1), truth))
         print(f"{name:16}{-10 * math.log10(error):6.2f} dB, features {features:.3f}")
     if sheet is not None:
-        found = searched(low[:SHOWN], generator)
+        found = searched(truth[:SHOWN], generator)
         x, low = _floats(found.images), found.low
         with torch.no_grad():
             mended, simple = training.mend(x, low)

@@ -6,8 +6,10 @@ Whole faces are those of the folder, the last 300 kept apart, and, with a softer
 generators draw near their mean, also with layers of several faces: otherwise a generator's finest
 marks would tell the two kinds apart. Broken ones are drawn with latents far from the generators'
 own, as a search leaves them, or are faces of the folder that were warped, cut, smeared or stained.
-Mended ones are faces of the folder that were changed or searched for and then mended: they count as
-the less whole, the less they came out like what they were, beside the others.
+Mended ones are faces of the folder that were changed, or drawn by the generator as near as it can,
+and then mended: they count as the less whole, the less they came out like what they were, beside
+the others. Where a search for a small face stopped and was mended it is another face, and counts as
+nearly whole: how unlike the first it is says nothing.
 Both are changed alike in sharpness, colour, noise and place. Prints how well the two are told apart
 on pictures that were not trained on.
 """
@@ -46,6 +48,8 @@ REAL, DRAWN, APART, MENDED = 20, 6, 14, 12
 LABELS = (1.0, 0.9, 0.02, 0.0)
 GOOD, WORSE = 0.5, 0.95
 """Share of the mended faces that counts as whole; beyond the second, as broken."""
+OTHER = 0.8
+"""Label of where searches stopped, mended."""
 INNER = (slice(20, 116), slice(16, 112))
 """Where the face is, by which that is decided."""
 CALIBRATED = 3
@@ -265,29 +269,37 @@ def changed(images: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
 def mended(
     faces: Pictures, count: int, searches: int, generator: str
 ) -> tuple[UInt8[Tensor, "n 3 128 128"], Float[Tensor, " n"]]:
-    """Faces that were changed, and others that were searched for, both mended; and their labels."""
-    work = mending.Training(mending.load(), faces)
-    made: list[Tensor] = []
-    labels: list[Tensor] = []
-
-    @torch.no_grad()
-    def add(before: Tensor, low: Tensor, truth: Tensor) -> None:
-        parts, far = [], []
-        for x, y, wanted in zip(*(part.split(BATCH) for part in (before, low, truth)), strict=True):
-            images = work.mend(x, y)[0].clamp(0, 1)
-            parts.append(_bytes(images * 2 - 1))
-            far += [_far(work.features, *pair) for pair in zip(images, wanted, strict=True)]
-        rank = torch.tensor(far).argsort().argsort() / len(far)
-        made.append(torch.cat(parts))
-        labels.append(((WORSE - rank) / (WORSE - GOOD)).clamp(0, 1) * LABELS[1])
-
+    """Faces that were changed, drawn, or searched for, all mended; and their labels."""
+    work = mending.Training(mending.load(), faces, mending.rarest(faces, generator))
     truth = torch.cat([work.drawn(BATCH) for _ in range(math.ceil(count / BATCH))])
     before = torch.cat([mending.changed(part) for part in truth.split(BATCH)])
-    add(before, work.down(truth), truth)
-    truth = work.drawn(searches)
-    found = mending.searched(work.down(truth), generator)
-    add(found.images / 255, found.low, truth[found.which])
-    return torch.cat(made), torch.cat(labels)
+    near = mending.inverted(work.drawn(searches, 0.7), generator)
+    found = mending.searched(work.drawn(searches, 0.5), generator)
+    parts = [
+        _mended(work, before, work.down(truth)),
+        _mended(work, near.images / 255, work.down(near.faces / 255)),
+        _mended(work, found.images / 255, found.low),
+    ]
+    labels = [
+        _wholeness(work.features, parts[0], truth),
+        _wholeness(work.features, parts[1], near.faces / 255),
+        torch.full((len(parts[2]),), OTHER),
+    ]
+    return _bytes(torch.cat(parts) * 2 - 1), torch.cat(labels)
+
+
+@torch.no_grad()
+def _mended(work: mending.Training, images: Tensor, low: Tensor) -> Float[Tensor, "n 3 128 128"]:
+    pairs = zip(images.split(BATCH), low.split(BATCH), strict=True)
+    return torch.cat([work.mend(x, y)[0].clamp(0, 1) for x, y in pairs])
+
+
+@torch.no_grad()
+def _wholeness(features: Features, images: Tensor, truth: Tensor) -> Float[Tensor, " n"]:
+    """Labels by how like the truth each came out, beside the others."""
+    pairs = zip(images, truth, strict=True)
+    rank = torch.tensor([_far(features, *pair) for pair in pairs]).argsort().argsort()
+    return ((WORSE - rank / len(rank)) / (WORSE - GOOD)).clamp(0, 1) * LABELS[1]
 
 
 def _far(features: Features, x: Tensor, y: Tensor) -> float:
@@ -374,8 +386,8 @@ def calibrated(network: FaceNetwork, real: Float[Tensor, "n 3 128 128"]) -> Judg
     The changes stand for the ways that photographs are taken: they widen what counts as real.
     """
     judge = Judge(network, torch.linspace(0, 1, 101))
-    pairs = [torch.cat([real, changed(real)]) for _ in range(CALIBRATED)]
-    scores = judge.score(torch.cat(pairs))
+    scores = [judge.score(changed(real)) for _ in range(CALIBRATED)]
+    scores = torch.cat([judge.score(real).repeat(CALIBRATED), *scores])
     return Judge(network, torch.quantile(scores, torch.linspace(0, 1, 101)))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -14,15 +14,13 @@ import torch.nn.functional as F
 
 import stylegan
 from pulse.devices import Precision, choose_device, choose_precision, network_precision
-from pulse.faces.plausibility import can_tell
 from pulse.faces.prepare import LRFace
 from pulse.imaging.back_projection import back_project
-from pulse.imaging.degrade import Degradation, DegradeConfig
+from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, setting
+from pulse.known import Known, operator
 from pulse.search import (
-    Aids,
     Job,
-    Level,
     SearchConfig,
     Start,
     State,
@@ -32,19 +30,15 @@ from pulse.search import (
     search_many,
 )
 from pulse.search.cache import precision_of
-from pulse.search.coarse import Coarse, saves_steps, useful_sizes
-from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
+from pulse.second_look import second_look
 from pulse.superres.finish import AUTO, LARGEST, OFF, Finisher, held, wanted_size
-from pulse.superres.mending import mender
 from pulse.superres.weights import REALESRGAN
 from stylegan import Generator
 
 MAX_SEED = 2**62
 Tag = TypeVar("Tag")
-OPERATORS = 16
-"""Kinds of degradation whose operators are kept."""
 SECOND_PASS = 1024
 """Side in pixels up to which a second pass makes a face larger for a photo."""
 AHEAD = 8
@@ -123,9 +117,7 @@ class Upscaler:
     ) -> None:
         self.generator, self.name, self.sha256 = generator, name, sha256
         self.prior = prior or LatentPrior.fit(generator)
-        self._coarse: dict[tuple[int, ...], list[Coarse]] = {}
-        self._curvature: Curvature | None = None
-        self._operators: OrderedDict[tuple[DegradeConfig, int, int], Degradation] = OrderedDict()
+        self.known = Known(generator, name, sha256, self.prior)
         self._finishers: dict[str, Finisher] = {}
 
     @classmethod
@@ -186,25 +178,37 @@ class Upscaler:
 
         Args:
             batch: candidates drawn at once, as in `pulse.search.search`.
-            start: where they begin, one for each of `config.seeds`; None draws that.
+            start: where they begin, one for each of `config.seeds`; None draws that, and anew for
+                those that come to look broken.
         """
-        low, how = face.low, config.search.with_noise(face.degrade.noise)
-        degrade = self.operator(face.degrade, self.generator.resolution, low.shape[-1])
-        aids = self.aids(face, how)
         state: State | None = None
-        for state in search(
-            self.generator,
-            low,
-            start or config.seeds,
-            degrade,
-            config=how,
-            prior=self.prior,
-            batch=batch,
-            aids=aids,
-        ):
+        for state in self._searching(face, config, batch)(start or config.seeds):
             yield state
         assert state is not None
+        if start is None:
+            for last in self._second_look(face, state, config, batch):
+                yield (state := last)
         yield from self.finishing(face, state, config)
+
+    def _searching(
+        self, face: LRFace, config: UpscaleConfig, batch: int | None
+    ) -> Callable[[Start | Sequence[int]], Iterator[State]]:
+        """The search for a face, from wherever it is to start."""
+        low, how = face.low, config.search.with_noise(face.degrade.noise)
+        degrade = operator(face.degrade, self.generator.resolution, low.shape[-1])
+        aids = self.known.aids(face, how)
+
+        def searching(start: Start | Sequence[int]) -> Iterator[State]:
+            return search(self.generator, low, start, degrade, how, self.prior, batch, aids)
+
+        return searching
+
+    def _second_look(
+        self, face: LRFace, state: State, config: UpscaleConfig, batch: int | None
+    ) -> Iterator[State]:
+        """States of `second_look`; none where somebody waits who said for how long."""
+        if config.search.time_limit is None:
+            yield from second_look(state, config.seeds, self._searching(face, config, batch))
 
     def search_many(
         self, jobs: Iterable[tuple[LRFace, UpscaleConfig, Tag]], batch: int | None = None
@@ -255,14 +259,16 @@ class Upscaler:
                 self.generator,
                 alike(kind),
                 kind.size,
-                self.operator(kind.degrade, self.generator.resolution, kind.size),
+                operator(kind.degrade, self.generator.resolution, kind.size),
                 config=kind.search,
                 prior=self.prior,
                 batch=batch,
-                aids=self.aids(first, kind.search),
+                aids=self.known.aids(first, kind.search),
             )
             for (face, how, tag), state, seconds in found:
                 start = time.monotonic()
+                for last in self._second_look(face, state, how, batch):
+                    state = last
                 state = self.finished(face, state, how)
                 yield tag, state, seconds + time.monotonic() - start
 
@@ -293,7 +299,7 @@ class Upscaler:
             images = F.interpolate(drawn, (side, side), mode="bicubic").clamp(0, 1)
             yield replace(state, images=images.clone(), exact=error.clone())
         sides = images.shape[-1], low.shape[-1]
-        degrade, target = self.operator(face.degrade, *sides), face.low.to(images.device)
+        degrade, target = operator(face.degrade, *sides), face.low.to(images.device)
         inverse = face.degrade.inverse(*sides) if exact else None
         for index, status in enumerate(state.status):
             if status is not Status.FOUND or (finisher is None and inverse is None):
@@ -346,55 +352,3 @@ class Upscaler:
             device = self.generator.device
             self._finishers[name] = Finisher.load(name, device, network_precision("auto", device))
         return self._finishers[name]
-
-    def aids(self, face: LRFace, config: SearchConfig) -> Aids:
-        """What is known of the generator that helps such a search, worked out once and kept."""
-        size, levels = face.low.shape[-1], self._levels(face) if config.coarse else ()
-        knows_faces = config.mend and can_tell(self.name)
-        mends = mender(face.degrade, self.generator, size) if knows_faces else None
-        if not (config.precondition or config.whiten):
-            return Aids(levels, mending=mends)
-        if self._curvature is None:
-            self._curvature = Curvature.cached(self.generator, self.prior, self.sha256)
-        known = self._curvature
-        side, easy = known.pictures.shape[-1], None
-        if config.whiten and size <= side:  # Larger small pictures are not known that well.
-            easy = known.easy(self.operator(face.degrade, side, size))
-        return Aids(levels, known.scale() if config.precondition else None, easy, mends)
-
-    def knows(self, face: LRFace, config: SearchConfig) -> bool:
-        """Whether `aids` are worked out or read for such a search; if not, they take a while."""
-        levels = not config.coarse or self._sides(face) in (*self._coarse, ())
-        return levels and bool(self._curvature or not (config.precondition or config.whiten))
-
-    def _sides(self, face: LRFace) -> tuple[int, ...]:
-        return tuple(useful_sizes(self.generator, face.low.shape[-1]))
-
-    def _levels(self, face: LRFace) -> list[Level]:
-        size, key = face.low.shape[-1], self._sides(face)
-        if not key:
-            return []
-        if key not in self._coarse:
-            self._coarse[key] = Coarse.cached(self.generator, self.prior, self.sha256, list(key))
-        return [
-            Level(
-                one,
-                self.operator(face.degrade, one.size, size),
-                saves_steps(self.generator, one.size),
-            )
-            for one in self._coarse[key]
-        ]
-
-    def operator(self, degrade: DegradeConfig, hr_size: int, lr_size: int) -> Degradation:
-        """What turns `hr_size` pixels into `lr_size`, built once for all faces of a kind.
-
-        A mask is read anew each time, since its file may have changed.
-        """
-        if degrade.mask is not None:
-            return degrade.operator(hr_size, lr_size)
-        key = (degrade, hr_size, lr_size)
-        if key not in self._operators:
-            self._operators[key] = degrade.operator(hr_size, lr_size)
-        while len(self._operators) > OPERATORS:
-            self._operators.popitem(last=False)
-        return self._operators[key]

@@ -23,6 +23,9 @@ SIDE = 150
 CHANNELS = (32, 64, 128, 256, 256)
 """Of the features at strides of about 4, 9, 18, 37 and 75."""
 DESCRIPTOR = 128
+FACE = (42.6 / 256, 67.9 / 256, 171.3 / 256)
+"""Left and top edge and side of the square that dlib cuts out of a face framed like FFHQ's, the
+mean of 200, as parts of the picture."""
 _MODEL = "dlib_face_recognition_resnet_model_v1.dat"
 # A block of each size keeps it; the first of every size but the first halves it.
 _BLOCKS = (3, 4, 3, 3, 1)
@@ -108,6 +111,13 @@ class FaceResNet(nn.Module):
     def describe(self, features: tuple[Float[Tensor, "b c p q"], ...]) -> Float[Tensor, "b 128"]:
         """What dlib's `compute_face_descriptor` gives for the faces that have these features."""
         return features[-1].mean((2, 3)) @ self.last
+
+
+def face_of(images: Float[Tensor, "b 3 r r"]) -> Float[Tensor, "b 3 150 150"]:
+    """What dlib would cut out of pictures that are framed like FFHQ's."""
+    left, top, side = (round(part * images.shape[-1]) for part in FACE)
+    face = images[:, :, top : top + side, left : left + side]
+    return F.interpolate(face, (SIDE, SIDE), mode="bicubic")
 
 
 def load_face_resnet(device: torch.device | str = "cpu") -> FaceResNet:

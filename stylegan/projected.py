@@ -30,9 +30,6 @@ SMALLEST = 128
 """Side to which smaller pictures are enlarged before they are looked at."""
 SMALLEST_SPREAD = 1e-3
 """Added to the standard deviation of a map, which may be nought."""
-FACE = (42.6 / 256, 67.9 / 256, 171.3 / 256)
-"""Left and top edge and side of the square that dlib cuts out of a face framed like FFHQ's, the
-mean of 200, as parts of the picture."""
 
 
 class Photographs(nn.Module):
@@ -78,11 +75,7 @@ class Faces(nn.Module):
         self.precision = precision
 
     def forward(self, images: Float[Tensor, "b 3 r r"]) -> tuple[Float[Tensor, "b c h w"], ...]:
-        left, top, side = (round(part * images.shape[-1]) for part in FACE)
-        face = images[:, :, top : top + side, left : left + side]
-        size = face_resnet.SIDE
-        face = F.interpolate(face, (size, size), mode="bicubic")
-        features = self.network(face)
+        features = self.network(face_resnet.face_of(images))
         return *features, self.network.describe(features)[:, :, None, None]
 
 

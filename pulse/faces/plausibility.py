@@ -2,8 +2,10 @@
 
 A match tells how near a candidate comes to the input, not whether anybody would take it for a face.
 A discriminator cannot tell either: it measures how usual a picture is, and a generator learns to
-please it. So a small network of its own, trained by `benchmarks/plausibility.py` on whole faces and
-on broken ones, scores a picture, and its score is read as the share of real faces that score less.
+please it. So a network of its own, trained by `benchmarks/plausibility.py` on whole faces and on
+broken ones, scores a picture, and its score is read as the share of real faces that score less. It
+looks at the picture itself, and at what dlib's network of faces makes of it, which has seen more
+faces, and of more kinds, than can be shown to it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stylegan import zoo
+from stylegan.face_resnet import CHANNELS, FaceResNet, face_of, load_face_resnet
 from stylegan.files import whole
 
 SIDE = 128
@@ -33,15 +36,19 @@ QUANTILES = "quantiles"
 """Name under which the scores of real faces lie beside the weights."""
 WIDTHS = (32, 64, 96, 96)
 """Channels at sides of 32, 16, 8 and 4 pixels."""
+PLACES = 4
+"""Side in places of the maps that are read at last."""
+LOOKED_AT, READ = slice(1, 4), 32
+"""Sizes of dlib's features that are looked at, and channels that are read of each."""
 AT_ONCE = 32
 """Pictures that are judged together, so that memory is bounded."""
 
 
 class FaceNetwork(nn.Module):
-    """Scores pictures: the higher, the more like a face. Below 0.4 million parameters.
+    """Scores pictures: the higher, the more like a face. Below 0.4 million parameters of its own.
 
     At 4x4 pixels each place still knows where in FFHQ's frame it is, which a mean over places would
-    forget; so a head reads the whole map.
+    forget; so a head reads the whole map. dlib's features are of the face alone, and fixed.
     """
 
     def __init__(self) -> None:
@@ -53,10 +60,30 @@ class FaceNetwork(nn.Module):
             layers += [_Block(before, width, 2), _Block(width, width, 1)]
             before = width
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(16 * before, 1)
+        self.readers = nn.ModuleList(_reader(inputs) for inputs in CHANNELS[LOOKED_AT])
+        self.head = nn.Linear(PLACES**2 * (before + READ * len(self.readers)), 1)
 
     def forward(self, images: Float[Tensor, "b 3 128 128"]) -> Float[Tensor, " b"]:
-        return self.head(self.body(images).flatten(1)).squeeze(1)
+        with torch.no_grad():
+            features = _face_resnet()(face_of(images))[LOOKED_AT]
+        read = [reader(x) for reader, x in zip(self.readers, features, strict=True)]
+        return self.head(torch.cat([self.body(images), *read], 1).flatten(1)).squeeze(1)
+
+
+@cache
+def _face_resnet() -> FaceResNet:
+    """Not a part of the network, since it comes in a file of its own."""
+    return load_face_resnet()
+
+
+def _reader(inputs: int) -> nn.Sequential:
+    """What is worth knowing of dlib's features in each place."""
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.Conv2d(inputs, READ, 1),
+        nn.LeakyReLU(0.1),
+        nn.AdaptiveAvgPool2d(PLACES),
+    )
 
 
 class _Block(nn.Module):

@@ -52,7 +52,7 @@ class Mending(Protocol):
 @dataclass(frozen=True)
 class Aids:
     """What is given is used; `SearchConfig.coarse`, `precondition`, `whiten` and `mend`
-    tell `pulse.upscale.Upscaler.aids` what to give.
+    tell `pulse.known.Known.aids` what to give.
 
     Attributes:
         levels: coarse stand-ins for the generator and its degradation, cheapest first.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,6 +47,36 @@ class State:
     overflowed: Bool[Tensor, " n"]
     status: tuple[Status, ...]
     exact: Float[Tensor, " n"] | None = None
+
+    def with_rows(self, other: State, rows: Mapping[int, int]) -> State:
+        """With candidates that were searched for afterwards in the place of others.
+
+        Args:
+            rows: the number of each that is replaced, and that of its successor in `other`.
+        """
+        places, successors = list(rows), list(rows.values())
+
+        def put(mine: Tensor, theirs: Tensor) -> Tensor:
+            mine = mine.clone()
+            mine[places] = theirs[successors]
+            return mine
+
+        status = list(self.status)
+        for place, successor in rows.items():
+            status[place] = other.status[successor]
+        return replace(
+            self,
+            error=put(self.error, other.error),
+            images=put(self.images, other.images),
+            low=put(self.low, other.low),
+            ws=put(self.ws, other.ws),
+            noise=tuple(put(*pair) for pair in zip(self.noise, other.noise, strict=True)),
+            best=put(self.best, other.best),
+            drawn=put(self.drawn, other.drawn),
+            best_step=put(self.best_step, other.best_step + self.step),
+            overflowed=put(self.overflowed, other.overflowed),
+            status=tuple(status),
+        )
 
 
 def joined(states: Sequence[State]) -> State:

@@ -27,6 +27,7 @@ from pulse.faces.framing import MIN_LR_SIZE
 from pulse.faces.prepare import LR_SIZE, LRFace, cut_out
 from pulse.imaging.colours import eight_bits
 from pulse.imaging.pictures import InputError, setting, to_image, to_tensor
+from pulse.known import operator
 from pulse.search import Start, State, Status
 from pulse.search.descent import usual_batch
 from pulse.upscale import MAX_SEED, UpscaleConfig, Upscaler
@@ -190,7 +191,7 @@ class Faces:
             new = state.images[0].cpu()
             if last is not None and not anew and state.status[0] is Status.FOUND:
                 sides = new.shape[-1], low.low.shape[-1]
-                degrade = self.upscaler.operator(low.degrade, *sides)
+                degrade = operator(low.degrade, *sides)
                 new = steadied(new, last.image, degrade, low.degrade.inverse(*sides))
             carried[index] = Carried(Start.after(state, (self.config.seed,)), new)
             under = to_image(large)

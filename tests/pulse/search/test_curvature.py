@@ -122,7 +122,7 @@ def test_both_save_steps_on_faces() -> None:
 
 def test_a_large_small_picture_does_without_weights() -> None:
     upscaler = Upscaler.load()
-    aids = upscaler.aids(LRFace(0, torch.rand(3, 100, 100)), SearchConfig())
+    aids = upscaler.known.aids(LRFace(0, torch.rand(3, 100, 100)), SearchConfig())
     assert aids.easy is None
     assert aids.scale is not None
 

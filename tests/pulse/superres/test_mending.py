@@ -116,7 +116,7 @@ def test_where_it_knows_nothing_it_does_nothing(generator: Generator, tiny: Gene
     assert mender(DegradeConfig.parse("noise:0.05"), generator, 16) is None
     cats = Upscaler(generator, "stylegan2-afhqcat-512", "0" * 64)
     face, config = LRFace(0, torch.zeros(3, 16, 16)), SearchConfig(coarse=False, whiten=False)
-    assert cats.aids(face, replace(config, precondition=False)).mending is None
+    assert cats.known.aids(face, replace(config, precondition=False)).mending is None
 
 
 def test_weights_are_read_as_they_were_written(tmp_path: Path, faces: Tensor) -> None:
