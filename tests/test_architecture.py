@@ -14,12 +14,14 @@ TOP = ("stylegan", "align", "pulse")
 LEVELS = (
     ("imaging",),
     ("search", "superres", "faces", "devices"),
-    ("upscale", "results", "settings", "photos"),
+    ("known", "second_look", "upscale", "results", "settings", "photos"),
     ("video", "evaluation", "batch"),
     ("web", "cli"),
     ("__main__",),
 )
 AMONG = {
+    ("upscale", "known"),
+    ("upscale", "second_look"),
     ("results", "upscale"),
     ("settings", "upscale"),
     ("settings", "results"),
