@@ -151,25 +151,28 @@ def test_where_it_is_lost_the_frame_stays(upscaler: Upscaler, tmp_path: Path) ->
 
 
 def test_held_it_changes_less(upscaler: Upscaler) -> None:
-    """And matches as well: of the small change of a face it takes up what that asks for."""
+    """And matches as well: of the small change of a face it takes up what that asks for.
+
+    The mean of several people, since how far one goes hangs on how a processor rounds.
+    """
     rng = torch.Generator().manual_seed(3)
-    ws = upscaler.generator.mapping(torch.randn(2, 32, generator=rng))
-    ws = torch.stack([ws[0], torch.lerp(ws[0], ws[1], 0.2)])
-    images = upscaler.generator.synthesis(ws[:, None].expand(-1, upscaler.generator.num_layers, -1))
-    images = ((images + 1) / 2).clamp(0, 1)
-    low = DegradeConfig().operator(32, 8)(images)
     loose = UpscaleConfig(1, search=SearchConfig(steps=60, exact=False, tone=None))
-    *_, first = upscaler.search(LRFace(0, low[0]), loose)
-    start = Start.after(first, (0,))
-    moved = {}
-    for hold in (0.0, 0.3, 1.0):
-        held = replace(loose, search=replace(loose.search, hold=hold))
-        *_, state = upscaler.search(LRFace(0, low[1]), held, 1, start)
-        assert state.status[0] == "found"
-        prior = upscaler.prior
-        points = [[prior.on_sphere(prior.from_w(x.ws)), *x.noise] for x in (state, first)]
-        moved[hold] = float(departure(*points))
-    assert 0 < moved[1.0] < moved[0.3] < 0.6 * moved[0.0]
+    moved = {0.0: 0.0, 0.5: 0.0, 1.0: 0.0}
+    for _ in range(4):
+        ws = upscaler.generator.mapping(torch.randn(2, 32, generator=rng))
+        ws = torch.stack([ws[0], torch.lerp(ws[0], ws[1], 0.2)])[:, None]
+        images = upscaler.generator.synthesis(ws.expand(-1, upscaler.generator.num_layers, -1))
+        low = DegradeConfig().operator(32, 8)(((images + 1) / 2).clamp(0, 1))
+        *_, first = upscaler.search(LRFace(0, low[0]), loose)
+        start = Start.after(first, (0,))
+        for hold in moved:
+            held = replace(loose, search=replace(loose.search, hold=hold))
+            *_, state = upscaler.search(LRFace(0, low[1]), held, 1, start)
+            assert state.status[0] == "found"
+            prior = upscaler.prior
+            points = [[prior.on_sphere(prior.from_w(x.ws)), *x.noise] for x in (state, first)]
+            moved[hold] += float(departure(*points)) / 4
+    assert 0 < moved[1.0] < moved[0.5] < 0.6 * moved[0.0]
     assert moved[1.0] < 0.5 * moved[0.0]
 
 
