@@ -208,7 +208,13 @@ class Upscaler:
     ) -> Iterator[State]:
         """States of `second_look`; none where somebody waits who said for how long."""
         if config.search.time_limit is None:
-            yield from second_look(state, config.seeds, self._searching(face, config, batch))
+
+            def again(seeds: Sequence[int]) -> Iterator[State]:
+                return self._searching(face, config, batch)(
+                    seeds
+                )  # Made ready only if it is needed.
+
+            yield from second_look(state, config.seeds, again)
 
     def search_many(
         self, jobs: Iterable[tuple[LRFace, UpscaleConfig, Tag]], batch: int | None = None
