@@ -35,8 +35,8 @@ element.addEventListener('click', (event) => {
     if (button) rate(Number(button.dataset.score));
 });
 document.addEventListener('keydown', (event) => {
-    if (/^[1-5]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey)
-        rate(Number(event.key));
+    const plain = !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (plain && /^[1-5]$/.test(event.key)) rate(Number(event.key));
 });
 """
 CSS = """
