@@ -18,7 +18,6 @@ alone, and mended.
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -42,11 +41,11 @@ from pulse.superres import weights
 from pulse.superres.losses import load_features, perceptual_loss
 from pulse.superres.mending import ENLARGER, REACH, SIDE, SMALL, MendingNetwork, load, save
 from pulse.upscale import UpscaleConfig, Upscaler
-from stylegan.dataset import Pictures, list_pictures, load_pictures
-from stylegan.imagenet import load_efficientnet
+from stylegan.dataset import Pictures, load_pictures, uncaptioned
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
 from stylegan.projected import ProjectedJudges
+from stylegan.rarest import rarest
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
@@ -65,8 +64,6 @@ USUAL = 256
 """Faces that tell what features are usual."""
 RARE = 1100
 """Faces that are called rare, those least like the generator's."""
-SAMPLES, NEIGHBOURS = 1500, 5
-"""Of the generator, and how many of them tell how like them a face is."""
 COMMON = 0.3
 """Share of all faces, rare or not, among the photographs that critics see."""
 HELD = 0.2
@@ -75,8 +72,6 @@ NEAREST, STEPS = 64, 10
 """Side in pixels of the faces that the generator's nearest are searched for, and how long."""
 FARTHEST = 2 * REACH
 """Error beyond which what a search leaves is not mended."""
-CAPTIONED = "noahdavison"
-"""Source of the folder's table whose pictures have a caption, which critics would have drawn."""
 HEADS = [
     Path(stylegan.__file__).parent / "weights" / f"{stylegan.EMBEDDED}-{name}"
     for name in ProjectedJudges.FILES
@@ -228,31 +223,6 @@ def inverted(faces: Faces, generator: str) -> Inverted:
     return Inverted(_bytes(images[kept]), _bytes(faces[kept]))
 
 
-@torch.no_grad()
-def rarest(faces: Pictures, generator: str) -> Int[Tensor, " r"]:
-    """Numbers of the faces least like what the generator draws, the rarest first.
-
-    By the mean distance to the nearest of its samples, of EfficientNet-Lite0's pooled features,
-    each divided by its standard deviation over the samples.
-    """
-    drawing, rng = stylegan.load(generator), torch.Generator().manual_seed(5)
-    w = drawing.mapping(torch.randn(SAMPLES, drawing.z_dim, generator=rng))
-    ws = w[:, None].expand(-1, drawing.num_layers, -1)
-    samples = torch.cat([drawing.synthesis(x).clamp(-1, 1) for x in ws.split(BATCH)])
-    network = load_efficientnet()
-
-    def pooled(images: Faces) -> Float[Tensor, "n c"]:
-        parts = (network(x)[2:] for x in images.split(BATCH))
-        return torch.cat([torch.cat([x.mean((2, 3)) for x in sizes], 1) for sizes in parts])
-
-    usual = pooled(samples)
-    scale = usual.std(0) + 1e-3
-    pictures = torch.cat([pooled(_floats(x) * 2 - 1) for x in faces.pixels.split(BATCH)])
-    far = torch.cdist(pictures / scale, usual / scale)
-    far = far.topk(NEIGHBOURS, largest=False).values.mean(1)
-    return torch.where(faces.weights > 0, far, 0).topk(RARE).indices
-
-
 def _found(low: Float[Tensor, "b 3 l l"], generator: str, search: SearchConfig) -> Faces:
     """What a search of one candidate for each comes to."""
     upscaler, images = Upscaler.load(generator), torch.empty(len(low), 3, SIDE, SIDE)
@@ -271,17 +241,6 @@ def _near(images: Faces, low: Float[Tensor, "b 3 16 16"]) -> list[int]:
 
 def _bytes(images: Faces) -> UInt8[Tensor, "b 3 128 128"]:
     return (images * 255).round().to(torch.uint8)
-
-
-def uncaptioned(faces: Pictures, folder: Path) -> Pictures:
-    """The folder's first pictures, those that have a caption never to be drawn."""
-    sources: dict[str, str] = {}
-    for table in folder.glob("*.csv"):
-        with table.open(newline="", encoding="utf-8") as file:
-            sources |= {row["file"]: row["source"] for row in csv.DictReader(file)}
-    names = list_pictures(folder).names[: len(faces)]
-    wanted = torch.tensor([sources.get(name) != CAPTIONED for name in names])
-    return replace(faces, weights=faces.weights * wanted)
 
 
 def _floats(pixels: UInt8[Tensor, "n 3 s s"]) -> Faces:
@@ -499,7 +458,8 @@ def main(
     if output is not None:
         begun = MendingNetwork() if start is None else load(start.resolve())
         faces = uncaptioned(learn, data)
-        training = Training(begun, faces, rarest(faces, generator) if draw else None)
+        rare = rarest(faces, stylegan.load(generator), RARE) if draw else None
+        training = Training(begun, faces, rare)
         training.undo(minutes, RATE if start is None else RATE / 2)
         if draw:
             found = searched(training.drawn(searches, 0.5), generator)

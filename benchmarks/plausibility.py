@@ -38,6 +38,7 @@ from pulse.superres.losses import Features, perceptual_loss
 from stylegan.dataset import Pictures, load_pictures
 from stylegan.memory import keep_freed_memory
 from stylegan.precision import multiplies_bfloat16
+from stylegan.rarest import rarest
 from stylegan.sheet import save_sheet
 
 HELD_OUT = 300
@@ -270,7 +271,9 @@ def mended(
     faces: Pictures, count: int, searches: int, generator: str
 ) -> tuple[UInt8[Tensor, "n 3 128 128"], Float[Tensor, " n"]]:
     """Faces that were changed, drawn, or searched for, all mended; and their labels."""
-    work = mending.Training(mending.load(), faces, mending.rarest(faces, generator))
+    work = mending.Training(
+        mending.load(), faces, rarest(faces, stylegan.load(generator), mending.RARE)
+    )
     truth = torch.cat([work.drawn(BATCH) for _ in range(math.ceil(count / BATCH))])
     before = torch.cat([mending.changed(part) for part in truth.split(BATCH)])
     near = mending.inverted(work.drawn(searches, 0.7), generator)

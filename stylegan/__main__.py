@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from dataclasses import asdict
@@ -15,11 +16,12 @@ from safetensors import SafetensorError
 from typer.exceptions import TyperException
 
 from stylegan.checkpoints import CheckpointError, open_checkpoint, save
-from stylegan.dataset import NATURAL_SHARE, DataError, load_pictures
+from stylegan.dataset import NATURAL_SHARE, DataError, load_pictures, uncaptioned
 from stylegan.evaluate import evaluate as measure
 from stylegan.evaluate import samples
 from stylegan.imagenet import MissingNetworkError
 from stylegan.memory import keep_freed_memory
+from stylegan.rarest import rarest
 from stylegan.sheet import save_sheet
 from stylegan.stylegan2 import StyleGAN2
 from stylegan.train import FILES, Trainer
@@ -74,6 +76,12 @@ def train(
     natural: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of natural pictures among those shown.")
     ] = NATURAL_SHARE,
+    rare: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help="Share shown of the tenth that the generator draws least."
+        ),
+    ] = 0.0,
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = TrainConfig.batch,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = TrainConfig.lr,
     r1: Annotated[
@@ -152,6 +160,10 @@ def train(
         trainer.start_from(_trained(start_from))
     pictures, _ = load_pictures(data, resolution, held_out, natural)
     print(f"{len(pictures)} pictures.", flush=True)
+    pictures = uncaptioned(pictures, data)
+    if rare:
+        numbers = rarest(pictures, trainer.average, math.ceil(len(pictures) / 10))
+        pictures = pictures.with_share(numbers, rare)
     saved = time.monotonic()
     for progress in trainer.run(pictures):
         line = json.dumps({key: round(value, 4) for key, value in asdict(progress).items()})

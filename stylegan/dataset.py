@@ -10,12 +10,12 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -30,6 +30,8 @@ NATURAL = frozenset(
 """Sources whose faces have backgrounds, light, ages and poses like people's own photos; the others
 are mostly studio portraits."""
 NATURAL_SHARE = 0.5
+CAPTIONED = "noahdavison"
+"""A source whose pictures have a caption, which would be drawn."""
 
 
 class DataError(ValueError):
@@ -42,7 +44,7 @@ class Pictures:
 
     Attributes:
         pixels: [N, 3, R, R] bytes, RGB.
-        weights: [N] positive, relative frequencies of drawing.
+        weights: [N], relative frequencies of drawing; 0 is never drawn.
         natural: [N], whether a picture is from one of the sources in `NATURAL`.
     """
 
@@ -60,6 +62,14 @@ class Pictures:
         """Different ones of them at random, according to their weights."""
         index = torch.multinomial(self.weights, count, generator=rng)
         return Pictures(self.pixels[index], self.weights[index], self.natural[index])
+
+    def with_share(self, numbers: Int[Tensor, " r"], share: float) -> Pictures:
+        """The same, where those of these numbers are together this share of what is drawn."""
+        chosen = torch.zeros_like(self.natural)
+        chosen[numbers] = True
+        weights = self.weights / self.weights[~chosen].sum() * (1 - share)
+        weights[chosen] = self.weights[chosen] / self.weights[chosen].sum() * share
+        return replace(self, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,14 @@ def list_pictures(folder: Path, natural_share: float = NATURAL_SHARE) -> Listing
         weights[natural] *= natural_share / share
         weights[~natural] *= (1 - natural_share) / (1 - share)
     return Listing(names, [sources[name] for name in names], weights, natural)
+
+
+def uncaptioned(pictures: Pictures, folder: Path) -> Pictures:
+    """The folder's first pictures, those that have a caption never to be drawn."""
+    strata = _strata(folder)
+    sources = [strata.get(name, "").partition("/")[0] for name in list_pictures(folder).names]
+    wanted = torch.tensor([source != CAPTIONED for source in sources[: len(pictures)]])
+    return replace(pictures, weights=pictures.weights * wanted)
 
 
 def _strata(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stylegan.dataset import DataError, load_pictures
+from stylegan.dataset import DataError, load_pictures, uncaptioned
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (20, 20)) -> bytes:
@@ -59,6 +59,24 @@ def test_natural_sources_get_their_share(tmp_path: Path) -> None:
         assert train.natural.tolist() == [False] * 16 + [True] * 2
         drawn = (train.weights * train.natural).sum() / train.weights.sum()
         assert drawn == pytest.approx(share, rel=1e-5)
+
+
+def test_chosen_pictures_get_their_share_and_captioned_ones_none(tmp_path: Path) -> None:
+    sources = ["a", "noahdavison", "b", "b", "c"]
+    rows = [f"{i}.png,{source}" for i, source in enumerate(sources)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,source", *rows]), "utf-8")
+    for i in range(len(sources)):
+        (tmp_path / f"{i}.png").write_bytes(png((i, 0, 0)))
+    learn, _ = load_pictures(tmp_path, 8, held_out=1)
+    plain = uncaptioned(learn, tmp_path)
+    assert plain.weights.tolist() == [learn.weights[0], 0, *learn.weights[2:]]
+    chosen = plain.with_share(torch.tensor([3, 0]), 0.4)
+    share = chosen.weights / chosen.weights.sum()
+    assert share[1] == 0
+    assert share[[0, 3]].sum() == pytest.approx(0.4)
+    # Among themselves they are drawn as before.
+    assert share[0] / share[3] == pytest.approx(float(learn.weights[0] / learn.weights[3]))
+    assert torch.equal(chosen.pixels, learn.pixels)
 
 
 def test_takes_the_middle_square(tmp_path: Path) -> None:

@@ -468,6 +468,7 @@ def test_command_line_trains_resumes_and_measures(tmp_path: Path) -> None:
     # Who goes on from trained networks need not know their sizes.
     more = ["train", "--data", data, "--output", "more", "--resolution", 16, "--held-out", 4]
     more += ["--start-resolution", 8, "--start-from", "run", "--images", 8, "--batch", 8]
+    more += ["--rare", 0.5]
     for _ in range(2):
         done = run(*more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
