@@ -153,7 +153,8 @@ def load(path: Path = WEIGHTS) -> Judge:
     tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
     quantiles = tensors.pop(QUANTILES)
     network = FaceNetwork()
-    network.load_state_dict(tensors, strict=False)  # Batches are not counted in the file.
+    counts = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}
+    network.load_state_dict(counts | tensors)  # Batches are not counted in the file.
     return Judge(network, quantiles)
 
 
