@@ -145,7 +145,7 @@ def paste_back(
     right, bottom = np.minimum(np.ceil(frame.quad.max(0)), image.size).astype(int).tolist()
     if right <= left or bottom <= top:
         return image
-    side = min(FINE * math.ceil(largest or frame.size), MAX_SIDE)
+    side = min(FINE * _pixels(largest or frame.size), MAX_SIDE)
     matrix = frame.matrix(side)
     inverse = np.linalg.inv(matrix[:, :2])
     back = np.column_stack([inverse, inverse @ (np.array([left, top]) - matrix[:, 2])])
@@ -167,12 +167,17 @@ def paste_back(
 
 
 def _cut(image: Image.Image, frame: Frame, size: int) -> Image.Image:
-    work = max(size, min(math.ceil(frame.size), 4 * size))
+    work = max(size, min(_pixels(frame.size), 4 * size))
     part, origin, factor = _surroundings(image, frame, work)
     matrix = frame.matrix(work)
     matrix[:, 2] -= origin
     crop = _warp(part, matrix / factor, (work, work))
     return crop.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _pixels(side: float) -> int:
+    """Of a grid as fine as the photo, and the same for what rounding has made a little longer."""
+    return math.ceil(side - 1e-6)
 
 
 def _surroundings(

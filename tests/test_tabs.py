@@ -285,6 +285,7 @@ def test_what_is_no_film_gets_a_sentence(visit: Visit, tmp_path: Path) -> None:
     page.set_input_files("#film input[type=file]", long)
     page.wait_for_selector("#film-problem :text('2.4 s of film, and at most 2 s')")
     page.click("#film button[aria-label*='Clear'], #film [aria-label*='emove']")
+    page.wait_for_selector("#film-status :text('Choose a film to begin.')")
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"0" * 1000)
     page.set_input_files("#film input[type=file]", broken)

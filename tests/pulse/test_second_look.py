@@ -104,7 +104,7 @@ def test_nothing_else_begins_anew(state: State) -> None:
 def test_many_faces_get_the_second_look_that_one_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every candidate is doubted, so that all begin anew."""
     monkeypatch.setattr("pulse.second_look.DOUBTED", 1.1)
-    monkeypatch.setattr("pulse.second_look.BETTER", 0.5)
+    monkeypatch.setattr("pulse.second_look.BETTER", 0.4)
     upscaler = Upscaler.load(device="cpu")
     w = torch.randn(2, upscaler.generator.z_dim, generator=torch.Generator().manual_seed(4))
     ws = upscaler.generator.mapping(w)[:, None].expand(-1, upscaler.generator.num_layers, -1)
