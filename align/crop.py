@@ -26,6 +26,8 @@ SEAM = 64
 """Side in pixels at which the colours of photo and new face are compared."""
 FOREHEAD = 0.45
 """How far above the brows the new face goes, in distances from mouth to eyes."""
+OUTLINE, FINER = 128, 16
+"""Side in pixels of a mask, and how much finer its outline is drawn."""
 SOFTNESS = 0.02
 """Standard deviation of the mask's edge, in sides of the frame."""
 
@@ -196,7 +198,7 @@ def _surroundings(
     start = np.minimum(start, np.array(image.size) - 1)
     end = np.maximum(end, start + 1)
     part = image.crop((*start.tolist(), *end.tolist()))
-    factor = max(int(frame.size // work), 1)
+    factor = max(int((frame.size + 1e-6) // work), 1)
     if factor > 1:
         part = part.reduce(factor)
     beyond = np.stack([start - low, high - end]).clip(0)  # [2, 2] before and after, x and y.
@@ -235,15 +237,18 @@ def _outwards(length: int, before: int, after: int) -> Float[np.ndarray, " lengt
 
 def _mask(face: Face, frame: Frame, side: int) -> Float[np.ndarray, "s s"]:
     """How much of each pixel of a crop the new face takes: 1 in the face, 0 at the frame's edge."""
-    matrix = frame.matrix(side)
+    matrix = frame.matrix(OUTLINE * FINER)
     points = face.landmarks + 0.5
     between = (points[36:42].mean(0) + points[42:48].mean(0)) / 2
     forehead = FOREHEAD * (between - (points[48] + points[54]) / 2)
     outline = np.concatenate([points[:17], points[26:16:-1] + forehead])
     places = (outline - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    mask = Image.new("L", (side, side))
+    # Drawn finely and shrunk: else a whole row would come or go with the last digit of a landmark.
+    mask = Image.new("L", (OUTLINE * FINER,) * 2)
     ImageDraw.Draw(mask).polygon([tuple(place) for place in places.tolist()], 255)
-    soft = gaussian_filter(np.asarray(mask, np.float32) / 255, SOFTNESS * side, mode="constant")
+    drawn = np.asarray(mask.reduce(FINER), np.float32) / 255
+    drawn = gaussian_filter(drawn, SOFTNESS * OUTLINE, mode="constant")
+    soft = _resized(drawn, side).clip(0, 1)
     edge = ((np.arange(side) + 0.5) / side).astype(np.float32)
     edge = (np.minimum(edge, 1 - edge) / 0.05).clip(0, 1)
     return soft * np.minimum(edge[:, None], edge[None, :])

@@ -126,6 +126,26 @@ def test_a_new_face_takes_the_place_and_the_light_of_the_old(
     assert difference(cut.crop((0, 0, 64, 4)), plain.crop((0, 0, 64, 4))) < 0.1
 
 
+def test_the_last_digit_of_a_landmark_changes_nothing() -> None:
+    """Brows on a row of the grid: a film in which nothing moves would flicker there."""
+    points = np.zeros((68, 2))
+    turn = np.linspace(np.pi, 0, 17)
+    points[:17] = np.stack([np.cos(turn), 0.2 + 1.1 * np.sin(turn)], 1)
+    points[17:27] = np.stack([np.linspace(-0.8, 0.8, 10), np.full(10, -0.6)], 1)
+    points[36:42], points[42:48] = (-0.45, -0.3), (0.45, -0.3)
+    points[48], points[54] = (-0.35, 0.6), (0.35, 0.6)
+    points = 5 * points + (30, 24)
+    rng = np.random.default_rng(0)
+    photo, new = (
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)) for size in ((48, 64), (32, 32))
+    )
+    made = []
+    for _ in range(8):
+        face = Face(points + rng.normal(0, 1e-13, points.shape), (20, 14, 40, 34), 1.0)
+        made.append(np.asarray(paste_back(photo, face, new, largest=18), float))
+    assert np.ptp(made, axis=0).max() <= 3
+
+
 def test_faces_cut_by_the_border_can_be_pasted(drawn: list[Image.Image]) -> None:
     photo = Image.new("RGB", (300, 300), (130, 130, 130))
     photo.paste(drawn[2].resize((200, 200), Image.Resampling.BICUBIC), (-50, 160))
