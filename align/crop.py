@@ -237,14 +237,15 @@ def _outwards(length: int, before: int, after: int) -> Float[np.ndarray, " lengt
 
 def _mask(face: Face, frame: Frame, side: int) -> Float[np.ndarray, "s s"]:
     """How much of each pixel of a crop the new face takes: 1 in the face, 0 at the frame's edge."""
-    matrix = frame.matrix(OUTLINE * FINER)
+    grid = OUTLINE * FINER
+    matrix = frame.matrix(grid)
     points = face.landmarks + 0.5
     between = (points[36:42].mean(0) + points[42:48].mean(0)) / 2
     forehead = FOREHEAD * (between - (points[48] + points[54]) / 2)
     outline = np.concatenate([points[:17], points[26:16:-1] + forehead])
     places = (outline - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     # Drawn finely and shrunk: else a whole row would come or go with the last digit of a landmark.
-    mask = Image.new("L", (OUTLINE * FINER,) * 2)
+    mask = Image.new("L", (grid, grid))
     ImageDraw.Draw(mask).polygon([tuple(place) for place in places.tolist()], 255)
     drawn = np.asarray(mask.reduce(FINER), np.float32) / 255
     drawn = gaussian_filter(drawn, SOFTNESS * OUTLINE, mode="constant")
