@@ -305,6 +305,13 @@ class Training:
         return self._with(self.network, x, low, enlarged), x + enlarged[0] - enlarged[1]
 
     @torch.no_grad()
+    def shown(self, x: Faces, low: Tensor) -> tuple[Faces, Faces]:
+        """The same with the mean of a face and its mirror image, as the program mends."""
+        mended, simple = self.mend(x, low)
+        mirrored, _ = self.mend(x.flip(3), low.flip(3))
+        return torch.lerp(mended, mirrored.flip(3), 0.5), simple
+
+    @torch.no_grad()
     def _enlarged(self, x: Faces, low: Tensor) -> tuple[Faces, Faces]:
         with self._cast():
             both = torch.cat([low, self.down(x)]).clamp(0, 1)
@@ -469,10 +476,9 @@ def main(
     training = Training(load() if output is None else load(output.resolve()), learn)
     torch.manual_seed(seed + 1)
     truth = in_other_light(_floats(held_out.pixels[held_out.natural]))
-    with torch.no_grad():
-        before, low = changed(truth), training.down(truth)
-        back = before + training.up(low - training.down(before))
-        mended, simple = training.mend(before, low)
+    before, low = changed(truth), training.down(truth)
+    back = before + training.up(low - training.down(before))
+    mended, simple = training.shown(before, low)
     for name, x in (
         ("changed", before),
         ("back projected", back),
@@ -485,8 +491,7 @@ def main(
     if sheet is not None:
         found = searched(truth[:SHOWN], generator)
         x, low = _floats(found.images), found.low
-        with torch.no_grad():
-            mended, simple = training.mend(x, low)
+        mended, simple = training.shown(x, low)
         rows = [x, x + training.up(low - training.down(x)), simple, mended]
         save_sheet(torch.stack(rows, 1).flatten(0, 1) * 2 - 1, sheet, 8)
 

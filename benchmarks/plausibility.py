@@ -291,10 +291,9 @@ def mended(
     return _bytes(torch.cat(parts) * 2 - 1), torch.cat(labels)
 
 
-@torch.no_grad()
 def _mended(work: mending.Training, images: Tensor, low: Tensor) -> Float[Tensor, "n 3 128 128"]:
     pairs = zip(images.split(BATCH), low.split(BATCH), strict=True)
-    return torch.cat([work.mend(x, y)[0].clamp(0, 1) for x, y in pairs])
+    return torch.cat([work.shown(x, y)[0].clamp(0, 1) for x, y in pairs])
 
 
 @torch.no_grad()

@@ -153,8 +153,10 @@ class Mender:
         pair = torch.cat([torch.where(target.isnan(), low, target), low]).clamp(0, 1)
         if pair.shape[-1] != SMALL:
             pair = F.interpolate(pair, (SMALL, SMALL), mode="bicubic", antialias=True).clamp(0, 1)
-        wanted, shown = self._enlarger(pair).float().chunk(2)
-        mended = self._network(drawn, wanted, shown).clamp(0, 1)
+        # With its mirror image, which gets other grain: most of it goes out of the mean.
+        enlarged = self._enlarger(torch.cat([pair, pair.flip(3)])).float()
+        both = self._network(torch.cat([drawn, drawn.flip(3)]), enlarged[::2], enlarged[1::2])
+        mended = torch.lerp(both[:1], both[1:].flip(3), 0.5).clamp(0, 1)
         for _ in range(ROUNDS):
             lacking = (target - self._degrade(mended)).nan_to_num(0)
             mended = (mended + self._inverse(lacking)).clamp(0, 1)

@@ -97,6 +97,14 @@ def test_a_face_is_the_same_in_any_company(generator: Generator, faces: Tensor) 
     assert torch.equal(mend(changed, low)[3:4], mend(changed[3:4], low[3:4]))
 
 
+def test_a_mirrored_face_is_mended_alike(generator: Generator, faces: Tensor) -> None:
+    low, changed = Bicubic(128, 16)(faces), bent(faces)
+    mend = mender(DegradeConfig(), generator, low.shape[-1])
+    assert mend is not None
+    mirrored = mend(changed.flip(3), low.flip(3)).flip(3)
+    assert torch.allclose(mirrored, mend(changed, low), atol=1e-3)
+
+
 def test_a_larger_face_keeps_its_detail(generator: Generator, faces: Tensor) -> None:
     """What 128 pixels do not show is not changed."""
     large = F.interpolate(faces[:2], (512, 512), mode="bicubic").clamp(0.1, 0.9)
