@@ -89,7 +89,7 @@ def main(
     counted, counting = count_passes(upscaler)
     low = targets(data, faces, 0)["AI-made"]
     start = time.perf_counter()
-    counted.known.aids(LRFace(0, low[0]), SearchConfig())
+    counted.prepare(LRFace(0, low[0]), SearchConfig())
     print(f"fitting maps and curvature, once for a generator: {time.perf_counter() - start:.1f} s")
     print("recipe   status         mse       at last  steps passes seconds")
     for name, config, count in (("default", SearchConfig(), faces), ("paper", PAPER, paper)):

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 import stylegan
 from pulse.faces.prepare import LRFace
+from pulse.guide import Guide
 from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.search import SearchConfig
 from pulse.superres import weights
@@ -68,6 +69,8 @@ COMMON = 0.3
 """Share of all faces, rare or not, among the photographs that critics see."""
 HELD = 0.2
 """Weight of staying, in the face, where the network was before, and of the truth around it."""
+ALONE = 3
+"""Every which face is searched for without a guide."""
 NEAREST, STEPS = 64, 10
 """Side in pixels of the faces that the generator's nearest are searched for, and how long."""
 FARTHEST = 2 * REACH
@@ -208,25 +211,40 @@ class Inverted:
 
 
 def searched(faces: Faces, generator: str) -> Searched:
-    """Where a search for each's small version stops, but for those that come nowhere near."""
-    search, low = SearchConfig(mend=False, exact=False), Bicubic(SIDE, SMALL)(faces)
-    images = _found(low, generator, replace(search, goal=REACH / search.tolerance))
+    """Where a search for each's small version stops, but for those that come nowhere near.
+
+    Two of three stop where the first search does; the others are searched for by themselves, as
+    what is not guided is.
+    """
+    upscaler, low = Upscaler.load(generator), Bicubic(SIDE, SMALL)(faces)
+    small = [LRFace(number, one) for number, one in enumerate(low)]
+    search = SearchConfig()
+    guide = Guide.of(upscaler.known, small[0], search)
+    assert guide is not None
+    plain = replace(search, mend=False, goal=REACH / search.tolerance)
+    alone = [face for face in small if face.index % ALONE == 0]
+    others = [guide.larger(face) for face in small if face.index % ALONE != 0]
+    images = torch.empty_like(faces)
+    for some, how in ((alone, plain), (others, guide.search)):
+        images[[face.index for face in some]] = _found(upscaler, some, how)
     kept = _near(images, low)
     return Searched(_bytes(images[kept]), _bytes(faces[kept]), low[kept])
 
 
 def inverted(faces: Faces, generator: str) -> Inverted:
     """The generator's nearest to each, but for those that come nowhere near."""
-    search = SearchConfig(steps=STEPS, mend=False, exact=False)
-    images = _found(Bicubic(SIDE, NEAREST)(faces).clamp(0, 1), generator, search)
+    search = SearchConfig(steps=STEPS, mend=False)
+    large = Bicubic(SIDE, NEAREST)(faces).clamp(0, 1)
+    some = [LRFace(number, one) for number, one in enumerate(large)]
+    images = _found(Upscaler.load(generator), some, search)
     kept = _near(images, Bicubic(SIDE, SMALL)(faces))
     return Inverted(_bytes(images[kept]), _bytes(faces[kept]))
 
 
-def _found(low: Float[Tensor, "b 3 l l"], generator: str, search: SearchConfig) -> Faces:
-    """What a search of one candidate for each comes to."""
-    upscaler, images = Upscaler.load(generator), torch.empty(len(low), 3, SIDE, SIDE)
-    jobs = [(LRFace(n, one), UpscaleConfig(1, n, search=search), n) for n, one in enumerate(low)]
+def _found(upscaler: Upscaler, faces: Sequence[LRFace], search: SearchConfig) -> Faces:
+    """What a search of one candidate for each comes to, before any last step."""
+    how, images = replace(search, exact=False), torch.empty(len(faces), 3, SIDE, SIDE)
+    jobs = [(face, UpscaleConfig(1, face.index, search=how), n) for n, face in enumerate(faces)]
     for done, (number, state, _) in enumerate(upscaler.search_many(jobs), 1):
         images[number] = state.images[0]
         if done % 100 == 0:

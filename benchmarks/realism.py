@@ -180,9 +180,7 @@ def search_for(
 ) -> Made:
     """Candidates for what a true face looks like when it is small."""
     face = LRFace(0, Bicubic(truth.shape[-1], LR_SIZE)(truth / 255).clamp(0, 1))
-    upscaler.known.aids(
-        face, config.search
-    )  # Worked out once for a generator, which does not count.
+    upscaler.prepare(face, config.search)  # Worked out once for a generator, which does not count.
     start = time.perf_counter()
     *_, state = upscaler.search(face, config)
     seconds = time.perf_counter() - start

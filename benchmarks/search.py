@@ -42,6 +42,7 @@ VARIANTS = {
     "- GEOCROSS/25": replace(DEFAULT, geocross=PAPER.geocross),
     "- precondition": replace(DEFAULT, precondition=False),
     "- whiten": replace(DEFAULT, whiten=False),
+    "- guide": replace(DEFAULT, guide=False),
     "- stopping": replace(DEFAULT, stop=False),
     "- coarse": replace(DEFAULT, coarse=False),
     "- exact": replace(DEFAULT, exact=False),

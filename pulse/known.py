@@ -11,7 +11,7 @@ from pulse.search import Aids, Level, SearchConfig
 from pulse.search.coarse import Coarse, saves_steps, useful_sizes
 from pulse.search.curvature import Curvature
 from pulse.search.latent import LatentPrior
-from pulse.superres.mending import mender
+from pulse.superres.mending import Mender, mender
 from stylegan import Generator
 
 OPERATORS = 16
@@ -29,8 +29,7 @@ class Known:
     def aids(self, face: LRFace, config: SearchConfig) -> Aids:
         """What helps such a search."""
         size, levels = face.low.shape[-1], self._levels(face) if config.coarse else ()
-        knows_faces = config.mend and can_tell(self.name)
-        mends = mender(face.degrade, self.generator, size) if knows_faces else None
+        mends = self.mender(face, config)
         if not (config.precondition or config.whiten):
             return Aids(levels, mending=mends)
         if self._curvature is None:
@@ -40,6 +39,12 @@ class Known:
         if config.whiten and size <= side:  # Larger small pictures are not known that well.
             easy = known.easy(operator(face.degrade, side, size))
         return Aids(levels, known.scale() if config.precondition else None, easy, mends)
+
+    def mender(self, face: LRFace, config: SearchConfig) -> Mender | None:
+        """What mends candidates for such a face; None where nothing does."""
+        if not (config.mend and can_tell(self.name)):
+            return None
+        return mender(face.degrade, self.generator, face.low.shape[-1])
 
     def ready(self, face: LRFace, config: SearchConfig) -> bool:
         """Whether `aids` are worked out or read for such a search; if not, they take a while."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from pulse.faces import plausibility
-from pulse.search import State, Status
+from pulse.search import Start, State, Status
 
 ELSEWHERE = 1_592_657_453
 """Added to the seed of a candidate that begins anew. Random numbers depend on 32 bits of a
@@ -19,7 +19,7 @@ which is better."""
 
 
 def second_look(
-    state: State, seeds: Sequence[int], search: Callable[[Sequence[int]], Iterator[State]]
+    state: State, seeds: Sequence[int], search: Callable[[Start], Iterator[State]]
 ) -> Iterator[State]:
     """States while mended candidates that are hardly plausible are searched for from elsewhere.
 
@@ -29,7 +29,7 @@ def second_look(
     Args:
         state: the last of a search.
         seeds: of its candidates.
-        search: the same search with other seeds.
+        search: the same search from other starts.
     """
     mended = (state.drawn > state.best).tolist()
     if not any(mended):
@@ -38,7 +38,7 @@ def second_look(
     shares = judge.plausibility(state.images * 2 - 1).tolist()
     rows = [row for row, share in enumerate(shares) if mended[row] and share < DOUBTED]
     other: State | None = None
-    for other in search([seeds[row] + ELSEWHERE for row in rows]) if rows else ():
+    for other in search(Start([seeds[row] + ELSEWHERE for row in rows])) if rows else ():
         step = state.step + other.step
         yield replace(state, step=step, steps=max(state.steps, step))
     if other is None:

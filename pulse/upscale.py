@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 import stylegan
 from pulse.devices import Precision, choose_device, choose_precision, network_precision
 from pulse.faces.prepare import LRFace
+from pulse.guide import Guide, completed
 from pulse.imaging.back_projection import back_project
 from pulse.imaging.degrade import DegradeConfig
 from pulse.imaging.pictures import InputError, setting
@@ -182,7 +184,7 @@ class Upscaler:
                 those that come to look broken.
         """
         state: State | None = None
-        for state in self._searching(face, config, batch)(start or config.seeds):
+        for state in self._searching(face, config, batch, Start.of(start or config.seeds)):
             yield state
         assert state is not None
         if start is None:
@@ -190,30 +192,50 @@ class Upscaler:
                 yield (state := last)
         yield from self.finishing(face, state, config)
 
+    def ready(self, face: LRFace, config: SearchConfig) -> bool:
+        """Whether all is worked out or read that such a search needs; if not, it takes a while."""
+        return self.known.ready(*self._first(face, config))
+
+    def prepare(self, face: LRFace, config: SearchConfig) -> None:
+        """Work that out."""
+        self.known.aids(*self._first(face, config))
+
+    def _first(self, face: LRFace, config: SearchConfig) -> tuple[LRFace, SearchConfig]:
+        """What is searched for first, and how."""
+        how = config.with_noise(face.degrade.noise)
+        guide = Guide.of(self.known, face, how)
+        return (face, how) if guide is None else (guide.larger(face), guide.search)
+
     def _searching(
-        self, face: LRFace, config: UpscaleConfig, batch: int | None
-    ) -> Callable[[Start | Sequence[int]], Iterator[State]]:
-        """The search for a face, from wherever it is to start."""
-        low, how = face.low, config.search.with_noise(face.degrade.noise)
-        degrade = operator(face.degrade, self.generator.resolution, low.shape[-1])
+        self, face: LRFace, config: UpscaleConfig, batch: int | None, start: Start
+    ) -> Iterator[State]:
+        """The search for a face, or both of them."""
+        how = config.search.with_noise(face.degrade.noise)
+        guide = Guide.of(self.known, face, how)
+        if guide is None:
+            yield from self._by_itself(face, how, batch, start)
+            return
+        state: State | None = None
+        first = self._by_itself(guide.larger(face), guide.search, batch, start)
+        for state in guide.followed(first, face.low):
+            yield state
+        assert state is not None
+        yield from completed(state, start, partial(self._by_itself, face, guide.rest, batch))
+
+    def _by_itself(
+        self, face: LRFace, how: SearchConfig, batch: int | None, start: Start
+    ) -> Iterator[State]:
+        """One search, for just that picture."""
+        degrade = operator(face.degrade, self.generator.resolution, face.low.shape[-1])
         aids = self.known.aids(face, how)
-
-        def searching(start: Start | Sequence[int]) -> Iterator[State]:
-            return search(self.generator, low, start, degrade, how, self.prior, batch, aids)
-
-        return searching
+        return search(self.generator, face.low, start, degrade, how, self.prior, batch, aids)
 
     def _second_look(
         self, face: LRFace, state: State, config: UpscaleConfig, batch: int | None
     ) -> Iterator[State]:
         """States of `second_look`; none where somebody waits who said for how long."""
         if config.search.time_limit is None:
-
-            def again(seeds: Sequence[int]) -> Iterator[State]:
-                return self._searching(face, config, batch)(
-                    seeds
-                )  # Made ready only if it is needed.
-
+            again = partial(self._searching, face, config, batch)
             yield from second_look(state, config.seeds, again)
 
     def search_many(
@@ -240,7 +262,9 @@ class Upscaler:
                 face, config, tag = job
                 waiting.append((_Kind.of(face, config), face, config, tag))
 
-        def alike(kind: _Kind) -> Iterator[Job[tuple[LRFace, UpscaleConfig, Tag]]]:
+        def alike(
+            kind: _Kind, guide: Guide | None
+        ) -> Iterator[Job[tuple[LRFace, UpscaleConfig, Tag]]]:
             """The next jobs of that kind, passing over a few others."""
             while True:
                 fill()
@@ -249,33 +273,42 @@ class Upscaler:
                     return
                 waiting.remove(same)
                 _, face, config, tag = same
-                yield Job(face.low, config.seeds, (face, config, tag))
+                first = face if guide is None else guide.larger(face)
+                yield Job(first.low, config.seeds, (face, config, tag))
 
         fill()
         while waiting:
-            kind, first, config, tag = waiting[0]
+            kind, face, config, tag = waiting[0]
             if follows_schedule(kind.search.optimiser):  # Its candidates begin together.
                 waiting.popleft()
                 start = time.monotonic()
-                (state,) = deque(self.search(first, config, batch), maxlen=1)
+                (state,) = deque(self.search(face, config, batch), maxlen=1)
                 yield tag, state, time.monotonic() - start
                 fill()
                 continue
+            guide = Guide.of(self.known, face, kind.search)
+            first, how = self._first(face, config.search)
+            size = first.low.shape[-1]
             found = search_many(
                 self.generator,
-                alike(kind),
-                kind.size,
-                operator(kind.degrade, self.generator.resolution, kind.size),
-                config=kind.search,
+                alike(kind, guide),
+                size,
+                operator(first.degrade, self.generator.resolution, size),
+                config=how,
                 prior=self.prior,
                 batch=batch,
-                aids=self.known.aids(first, kind.search),
+                aids=self.known.aids(first, how),
             )
-            for (face, how, tag), state, seconds in found:
+            for (face, config, tag), state, seconds in found:
                 start = time.monotonic()
-                for last in self._second_look(face, state, how, batch):
+                if guide is not None:
+                    (state,) = guide.followed([state], face.low)
+                    rest = partial(self._by_itself, face, guide.rest, batch)
+                    for last in completed(state, Start(config.seeds), rest):
+                        state = last
+                for last in self._second_look(face, state, config, batch):
                     state = last
-                state = self.finished(face, state, how)
+                state = self.finished(face, state, config)
                 yield tag, state, seconds + time.monotonic() - start
 
     def finished(self, face: LRFace, state: State, config: UpscaleConfig) -> State:

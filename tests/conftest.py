@@ -40,7 +40,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         base = base.parent
     with FileLock(base / "fitted.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PULSE_HOME", str(base / "fitted"))
-        Upscaler.load().known.aids(LRFace(0, torch.zeros(3, 16, 16)), SearchConfig())
+        Upscaler.load().prepare(LRFace(0, torch.zeros(3, 16, 16)), SearchConfig())
     return base / "fitted"
 
 

@@ -14,13 +14,15 @@ TOP = ("stylegan", "align", "pulse")
 LEVELS = (
     ("imaging",),
     ("search", "superres", "faces", "devices"),
-    ("known", "second_look", "upscale", "results", "settings", "photos"),
+    ("known", "guide", "second_look", "upscale", "results", "settings", "photos"),
     ("video", "evaluation", "batch"),
     ("web", "cli"),
     ("__main__",),
 )
 AMONG = {
+    ("guide", "known"),
     ("upscale", "known"),
+    ("upscale", "guide"),
     ("upscale", "second_look"),
     ("results", "upscale"),
     ("settings", "upscale"),

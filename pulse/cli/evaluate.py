@@ -169,7 +169,7 @@ def evaluate(
     for search in searches:
         if search in taken:  # Worked out here once, and not by each process.
             low = torch.zeros(3, store.lr_size, store.lr_size)
-            upscaler.known.aids(LRFace(0, low), search.config.search)
+            upscaler.prepare(LRFace(0, low), search.config.search)
     plan = Plan(store, entries, taken, workers)
     try:
         with display() as shown:

@@ -114,7 +114,7 @@ class Search:
     def open(self, lr_size: int, size: int) -> Draw:
         keep_freed_memory()
         upscaler = Upscaler.load(self.generator, self.device, self.precision)
-        upscaler.known.aids(LRFace(0, torch.zeros(3, lr_size, lr_size)), self.config.search)
+        upscaler.prepare(LRFace(0, torch.zeros(3, lr_size, lr_size)), self.config.search)
 
         def draw(low: Float[Tensor, "3 l l"]) -> Float[Tensor, "n 3 r r"]:
             *_, last = upscaler.search(LRFace(0, low), self.config)

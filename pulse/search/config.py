@@ -63,6 +63,8 @@ class SearchConfig:
         mend: whether a candidate that comes near is made a match by a network that was trained for
             that, if the generator draws such faces; else the search goes on to a match. Only where
             what reaches the goal is done.
+        guide: whether, where candidates are mended, a first search follows what a network makes of
+            the small picture, see `pulse.guide`.
         exact: whether candidates that match are at last changed by the little that makes them match
             exactly, see `pulse.imaging.back_projection`.
         time_limit: seconds for a face; while they last, a candidate that took all its steps without
@@ -85,6 +87,7 @@ class SearchConfig:
     hold: float = 0.0
     tone: Tone | None = field(default_factory=Tone)
     mend: bool = True
+    guide: bool = True
     exact: bool = True
     time_limit: float | None = None
 
@@ -124,6 +127,7 @@ PAPER = SearchConfig(
     coarse=False,
     tone=None,
     mend=False,
+    guide=False,
     exact=False,
 )
 PRESETS = {"default": SearchConfig(), "paper": PAPER}

@@ -69,7 +69,7 @@ def search(
         aids=aids,
     )
     everyone = torch.ones(count, dtype=torch.bool, device=generator.device)
-    descent.start(everyone, target, [start.candidate(index) for index in range(count)])
+    descent.start(everyone, target, [start.only(index) for index in range(count)])
     yield descent.state(everyone)
     while (active := descent.going).any():
         descent.step(active)
@@ -145,7 +145,7 @@ def search_many(
                 if candidate == 0:
                     work.began = time.monotonic()
             targets = torch.stack([work.job.target.to(generator.device) for _, work, _ in begin])
-            starts = [Start.of(work.job.start).candidate(number) for _, work, number in begin]
+            starts = [Start.of(work.job.start).only(number) for _, work, number in begin]
             descent.start(rows, targets, starts)
         occupied = torch.tensor([who is not None for who in held], device=generator.device)
         if not occupied.any():

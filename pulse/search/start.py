@@ -84,12 +84,13 @@ class Start:
         away = torch.stack(steps).to(v.device)[:, None]
         return cls(seeds, prior.to_w(prior.on_sphere(v + apart * away)))
 
-    def candidate(self, index: int) -> Start:
-        """That one alone."""
+    def only(self, *candidates: int) -> Start:
+        """Those alone, by number."""
+        rows = list(candidates)
         return Start(
-            self.seeds[index : index + 1],
-            None if self.ws is None else self.ws[index : index + 1],
-            None if self.noise is None else tuple(x[index : index + 1] for x in self.noise),
+            [self.seeds[row] for row in rows],
+            None if self.ws is None else self.ws[rows],
+            None if self.noise is None else tuple(x[rows] for x in self.noise),
         )
 
 

@@ -145,6 +145,11 @@ class Mender:
         pairs = zip(images.split(1), target.split(1), strict=True)
         return torch.cat([self._mended(image, low) for image, low in pairs])
 
+    @torch.no_grad()
+    def enlarged(self, low: Float[Tensor, "b 3 16 16"]) -> Float[Tensor, "b 3 128 128"]:
+        """What the other network makes of small pictures: about the mean of what they may be."""
+        return self._enlarger(low.clamp(0, 1)).float()
+
     def _mended(
         self, image: Float[Tensor, "1 3 r r"], target: Float[Tensor, "1 3 l l"]
     ) -> Float[Tensor, "1 3 r r"]:
@@ -152,9 +157,9 @@ class Mender:
         low = self._degrade(drawn)
         pair = torch.cat([torch.where(target.isnan(), low, target), low]).clamp(0, 1)
         if pair.shape[-1] != SMALL:
-            pair = F.interpolate(pair, (SMALL, SMALL), mode="bicubic", antialias=True).clamp(0, 1)
+            pair = F.interpolate(pair, (SMALL, SMALL), mode="bicubic", antialias=True)
         # With its mirror image, which gets other grain: most of it goes out of the mean.
-        enlarged = self._enlarger(torch.cat([pair, pair.flip(3)])).float()
+        enlarged = self.enlarged(torch.cat([pair, pair.flip(3)]))
         both = self._network(torch.cat([drawn, drawn.flip(3)]), enlarged[::2], enlarged[1::2])
         mended = torch.lerp(both[:1], both[1:].flip(3), 0.5).clamp(0, 1)
         for _ in range(ROUNDS):

@@ -194,7 +194,7 @@ class Studio:
         def work(tell: Tell) -> None:
             nonlocal upscaler, searched, complete
             upscaler = self._open(wish.generator, tell)
-            if not upscaler.known.ready(face, config.search):
+            if not upscaler.ready(face, config.search):
                 tell(Preparing())
             tolerance = config.search.with_noise(face.degrade.noise).tolerance
             near = wish.near

@@ -10,7 +10,7 @@ from torch import Tensor
 from pulse.faces import plausibility
 from pulse.faces.prepare import LRFace
 from pulse.imaging.degrade import Bicubic
-from pulse.search import SearchConfig, State, Status
+from pulse.search import SearchConfig, Start, State, Status
 from pulse.second_look import ELSEWHERE, second_look
 from pulse.upscale import UpscaleConfig, Upscaler
 
@@ -54,8 +54,8 @@ class Again:
     def __init__(self, state: State) -> None:
         self.state, self.seeds = state, list[int]()
 
-    def __call__(self, seeds: Sequence[int]) -> Iterator[State]:
-        self.seeds += seeds
+    def __call__(self, start: Start) -> Iterator[State]:
+        self.seeds += start.seeds
         yield self.state
 
 
