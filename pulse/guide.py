@@ -78,7 +78,7 @@ class Guide:
         """What to search for first."""
         enlarged = self._mender.enlarged(face.low[None].to(self._device)).clamp(0, 1)
         low = self._enlarge(enlarged)[0].clamp(0, 1)  # The kernel overshoots.
-        return replace(face, low=low, degrade=self._how)
+        return replace(face, low=low, degrade=self._how, detail=mending.SMALL)
 
     def followed(self, states: Iterable[State], target: Float[Tensor, "3 l l"]) -> Iterator[State]:
         """The states of a search for a larger face, as those of a search for the given one.

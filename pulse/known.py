@@ -52,7 +52,7 @@ class Known:
         return levels and bool(self._curvature or not (config.precondition or config.whiten))
 
     def _sides(self, face: LRFace) -> tuple[int, ...]:
-        return tuple(useful_sizes(self.generator, face.low.shape[-1]))
+        return tuple(useful_sizes(self.generator, face.detail or face.low.shape[-1]))
 
     def _levels(self, face: LRFace) -> list[Level]:
         size, key = face.low.shape[-1], self._sides(face)

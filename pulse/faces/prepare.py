@@ -64,6 +64,7 @@ class LRFace:
         notes: what was done to get it, one sentence each.
         degrade: how the candidates have to be downscaled.
         framing: where in the picture it is; None if it comes from elsewhere.
+        detail: side in pixels of a picture that told as much; None is its own.
     """
 
     index: int
@@ -71,6 +72,7 @@ class LRFace:
     notes: tuple[str, ...] = ()
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
     framing: Framing | None = None
+    detail: int | None = None
 
 
 Refuse = Callable[[Framing, InputError], None]

@@ -63,6 +63,15 @@ def test_the_larger_face_is_like_the_small_one_and_nearer_to_the_truth(
     assert squared_error(larger, truth).mean() < 0.7 * squared_error(smooth, truth).mean()
 
 
+def test_where_to_start_is_found_as_cheaply(upscaler: Upscaler, faces: list[LRFace]) -> None:
+    search = SearchConfig()
+    plain = upscaler.known.aids(faces[0], search).levels
+    larger = upscaler.known.aids(guide_of(upscaler, faces[0]).larger(faces[0]), search).levels
+    assert [level.coarse for level in larger] == [level.coarse for level in plain]
+    coarse = torch.rand(1, 3, larger[0].coarse.size, larger[0].coarse.size)
+    assert larger[0].degrade(coarse).shape == (1, 3, LARGER, LARGER)
+
+
 @pytest.mark.parametrize("how", ["blur:0.8,bicubic", "box", "grey,bicubic"])
 def test_what_was_degraded_otherwise_is_enlarged_as_it_is(
     how: str, upscaler: Upscaler, images: Tensor
