@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from pulse.search.aids import Aids
+from pulse.search.aids import Aids, Level
 from pulse.search.latent import LatentPrior, to_sphere
 from pulse.search.losses import squared_error
 from pulse.search.memory import in_chunks
@@ -20,6 +20,8 @@ from pulse.search.state import State
 
 RACERS, RACE_STEPS = 4, 8
 """Of how many starts the best is taken, and after how many coarse steps."""
+COMPARED = 8
+"""Of how many draws, those nearest by the coarsest pictures, finer ones are compared."""
 APART = 2.5
 """How far starts near a point are from it, see `Start.near`: other people who look alike.
 
@@ -168,22 +170,42 @@ class Starter:
         noise: list[Float[Tensor, "1 h w"]],
         target: Float[Tensor, "3 l l"],
     ) -> Float[Tensor, "k w_dim"]:
-        """The latents of many draws, those first whose pictures are nearest to the target."""
-        generator, prior = self.objective.generator, self.objective.prior
-        sketch = self.aids.levels[0] if self.aids.levels else None
-        v = prior.on_sphere(prior.from_w(generator.mapping(z)))
+        """The latents of many draws, those first whose pictures are nearest to the target.
+
+        Of those that are nearest by the cheapest coarse pictures some are compared by finer ones,
+        where there are any.
+        """
+        v = self.objective.prior.on_sphere(
+            self.objective.prior.from_w(self.objective.generator.mapping(z))
+        )
+        first, *finer = self.aids.levels or [None]
+        v = v[self._order(first, v, noise, target)]
+        if finer:
+            few = v[:COMPARED]
+            v = torch.cat([few[self._order(finer[0], few, noise, target)], v[COMPARED:]])
+        return v
+
+    def _order(
+        self,
+        level: Level | None,
+        v: Float[Tensor, "k w_dim"],
+        noise: list[Float[Tensor, "1 h w"]],
+        target: Float[Tensor, "3 l l"],
+    ) -> Int[Tensor, " k"]:
+        """Numbers of latents, in the order of errors: by coarse pictures, or the generator's."""
+        objective, generator = self.objective, self.objective.generator
 
         def errors(part: Tensor) -> Tensor:
             several = part[:, None].expand(-1, generator.num_layers, -1)
             inputs = [x.expand(len(part), -1, -1, -1) for x in noise]
-            if sketch is None:
-                images = self.objective.images([several], inputs, target)
-                low = self.objective.degrade(images.clamp(0, 1))
+            if level is None:
+                images = objective.images([several], inputs, target)
+                low = objective.degrade(images.clamp(0, 1))
             else:
-                low = self.objective.sketch(sketch, [several], inputs, target)
+                low = objective.sketch(level, [several], inputs, target)
             return squared_error(low, target)
 
         # As many at once as have about the pixels of sixteen of 128x128.
-        side = sketch.coarse.size if sketch else generator.resolution
+        side = level.coarse.size if level else generator.resolution
         found, _ = in_chunks(errors, v, max(1, min(64, 16 * 128**2 // side**2)))
-        return v[torch.cat(found).nan_to_num(torch.inf).argsort(stable=True)]
+        return torch.cat(found).nan_to_num(torch.inf).argsort(stable=True)
