@@ -15,6 +15,7 @@ from pulse.faces.prepare import LRFace
 from pulse.guide import Guide, completed
 from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.search import SearchConfig, Start, State, Status
+from pulse.search import search as search_for
 from pulse.search.losses import squared_error
 from pulse.superres import mending
 from pulse.upscale import UpscaleConfig, Upscaler
@@ -70,6 +71,32 @@ def test_where_to_start_is_found_as_cheaply(upscaler: Upscaler, faces: list[LRFa
     assert [level.coarse for level in larger] == [level.coarse for level in plain]
     coarse = torch.rand(1, 3, larger[0].coarse.size, larger[0].coarse.size)
     assert larger[0].degrade(coarse).shape == (1, 3, LARGER, LARGER)
+
+
+def test_of_the_nearest_draws_the_best_by_finer_maps_begins(
+    upscaler: Upscaler, images: Tensor, faces: list[LRFace]
+) -> None:
+    """A search that may take no step stands where it began."""
+    search, errors = SearchConfig(mend=False, exact=False, goal=1.0, tolerance=1.0), []
+    for face in faces:
+        larger = guide_of(upscaler, face).larger(face)
+        degrade = larger.degrade.operator(SIDE, LARGER)
+        aids = upscaler.known.aids(larger, search)
+        for levels in (aids.levels, aids.levels[:1]):
+            state = next(
+                search_for(
+                    upscaler.generator,
+                    larger.low,
+                    [7],
+                    degrade,
+                    search,
+                    upscaler.prior,
+                    aids=replace(aids, levels=levels),
+                )
+            )
+            errors.append(float(state.best[0]))
+    by_both, by_the_first = torch.tensor(errors).unflatten(0, (-1, 2)).unbind(1)
+    assert by_both.mean() < by_the_first.mean()
 
 
 @pytest.mark.parametrize("how", ["blur:0.8,bicubic", "box", "grey,bicubic"])
