@@ -22,6 +22,7 @@ from pulse.imaging.degrade import DegradeConfig
 from pulse.known import Known, operator
 from pulse.search import SearchConfig, Start, State, Status
 from pulse.search.losses import squared_error
+from pulse.search.state import statuses, with_successors
 from pulse.superres import mending
 from pulse.superres.mending import Mender
 from stylegan import Generator
@@ -106,14 +107,6 @@ class Guide:
             if error <= min(float(drawn[row]), self._tolerance):
                 one = slice(row, row + 1)
                 images[one], low[one], best[one] = image, small, error
-        status = [
-            Status.FOUND
-            if error <= self._tolerance
-            else Status.NONFINITE
-            if broken
-            else Status.NOT_CONVERGED
-            for error, broken in zip(best.tolist(), state.overflowed.tolist(), strict=True)
-        ]
         return replace(
             state,
             error=best,  # That of this very step is known of the larger face alone.
@@ -121,7 +114,7 @@ class Guide:
             low=low,
             best=best,
             drawn=drawn,
-            status=tuple(status),
+            status=statuses(best, state.overflowed, self._tolerance),
         )
 
 
@@ -138,12 +131,9 @@ def completed(
         search: for what was given, from other starts.
     """
     rows = [row for row, status in enumerate(state.status) if status is not Status.FOUND]
-    other: State | None = None
-    for other in search(start.only(*rows)) if rows else ():
-        step = state.step + other.step
-        yield replace(state, step=step, steps=max(state.steps, step))
-    if other is None:
-        return
-    nearer = {row: n for n, row in enumerate(rows) if other.best[n] < state.best[row]}
-    step = state.step + other.step
-    yield replace(state.with_rows(other, nearer), step=step, steps=max(state.steps, step))
+    others = search(start.only(*rows)) if rows else iter(())
+
+    def nearer(other: State) -> dict[int, int]:
+        return {row: n for n, row in enumerate(rows) if other.best[n] < state.best[row]}
+
+    yield from with_successors(state, others, nearer)

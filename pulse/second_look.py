@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from pulse.faces import plausibility
 from pulse.search import Start, State, Status
+from pulse.search.state import with_successors
 
 ELSEWHERE = 1_592_657_453
 """Added to the seed of a candidate that begins anew. Random numbers depend on 32 bits of a
@@ -37,19 +37,15 @@ def second_look(
     judge = plausibility.load()
     shares = judge.plausibility(state.images * 2 - 1).tolist()
     rows = [row for row, share in enumerate(shares) if mended[row] and share < DOUBTED]
-    other: State | None = None
-    for other in search(Start([seeds[row] + ELSEWHERE for row in rows])) if rows else ():
-        step = state.step + other.step
-        yield replace(state, step=step, steps=max(state.steps, step))
-    if other is None:
-        return
-    shares = judge.plausibility(other.images * 2 - 1).tolist()
-    better = {
-        row: number
-        for number, row in enumerate(rows)
-        if other.status[number] is Status.FOUND and shares[number] >= BETTER
-    }
-    if better:
-        step = state.step + other.step
-        chosen = state.with_rows(other, better)
-        yield replace(chosen, step=step, steps=max(state.steps, step))
+    again = Start([seeds[row] + ELSEWHERE for row in rows])
+    others = search(again) if rows else iter(())
+
+    def better(other: State) -> dict[int, int]:
+        shares = judge.plausibility(other.images * 2 - 1).tolist()
+        return {
+            row: number
+            for number, row in enumerate(rows)
+            if other.status[number] is Status.FOUND and shares[number] >= BETTER
+        }
+
+    yield from with_successors(state, others, better)

@@ -194,30 +194,33 @@ class Upscaler:
 
     def ready(self, face: LRFace, config: SearchConfig) -> bool:
         """Whether all is worked out or read that such a search needs; if not, it takes a while."""
-        return self.known.ready(*self._first(face, config))
+        _, first, how = self._first(face, config)
+        return self.known.ready(first, how)
 
     def prepare(self, face: LRFace, config: SearchConfig) -> None:
         """Work that out."""
-        self.known.aids(*self._first(face, config))
+        _, first, how = self._first(face, config)
+        self.known.aids(first, how)
 
-    def _first(self, face: LRFace, config: SearchConfig) -> tuple[LRFace, SearchConfig]:
-        """What is searched for first, and how."""
+    def _first(
+        self, face: LRFace, config: SearchConfig
+    ) -> tuple[Guide | None, LRFace, SearchConfig]:
+        """What guides a search, what is searched for first, and how."""
         how = config.with_noise(face.degrade.noise)
         guide = Guide.of(self.known, face, how)
-        return (face, how) if guide is None else (guide.larger(face), guide.search)
+        return (None, face, how) if guide is None else (guide, guide.larger(face), guide.search)
 
     def _searching(
         self, face: LRFace, config: UpscaleConfig, batch: int | None, start: Start
     ) -> Iterator[State]:
         """The search for a face, or both of them."""
-        how = config.search.with_noise(face.degrade.noise)
-        guide = Guide.of(self.known, face, how)
+        guide, first, how = self._first(face, config.search)
+        states = self._by_itself(first, how, batch, start)
         if guide is None:
-            yield from self._by_itself(face, how, batch, start)
+            yield from states
             return
         state: State | None = None
-        first = self._by_itself(guide.larger(face), guide.search, batch, start)
-        for state in guide.followed(first, face.low):
+        for state in guide.followed(states, face.low):
             yield state
         assert state is not None
         yield from completed(state, start, partial(self._by_itself, face, guide.rest, batch))
@@ -286,8 +289,7 @@ class Upscaler:
                 yield tag, state, time.monotonic() - start
                 fill()
                 continue
-            guide = Guide.of(self.known, face, kind.search)
-            first, how = self._first(face, config.search)
+            guide, first, how = self._first(face, config.search)
             size = first.low.shape[-1]
             found = search_many(
                 self.generator,

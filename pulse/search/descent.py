@@ -13,14 +13,14 @@ from torch import Tensor
 from pulse.imaging.degrade import Degradation
 from pulse.search.aids import NO_AIDS, Aids, Level
 from pulse.search.best import Best
-from pulse.search.config import TOLERANCE, SearchConfig, Status
+from pulse.search.config import TOLERANCE, SearchConfig
 from pulse.search.latent import LatentPrior
 from pulse.search.losses import squared_error
 from pulse.search.memory import in_chunks
 from pulse.search.objective import Objective
 from pulse.search.optimisers import follows_schedule, optimiser_for
 from pulse.search.start import Start, Starter
-from pulse.search.state import State
+from pulse.search.state import State, statuses
 from stylegan import Generator
 
 COARSE_STEPS = 12
@@ -191,16 +191,7 @@ class Descent:
                 began for began, here in zip(self.began, rows.tolist(), strict=True) if here
             )
             steps = max(step, round(step * config.time_limit / passed))
-        status = tuple(
-            Status.FOUND
-            if error <= config.tolerance
-            else Status.NONFINITE
-            if broken
-            else Status.NOT_CONVERGED
-            for error, broken in zip(
-                best.error[rows].tolist(), self.overflowed[rows].tolist(), strict=True
-            )
-        )
+        status = statuses(best.error[rows], self.overflowed[rows], config.tolerance)
         return State(
             step,
             steps,

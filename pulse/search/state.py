@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -99,4 +99,32 @@ def joined(states: Sequence[State]) -> State:
         all_of(lambda state: state.best_step),
         all_of(lambda state: state.overflowed),
         tuple(status for state in states for status in state.status),
+    )
+
+
+def with_successors(
+    state: State, others: Iterator[State], chosen: Callable[[State], Mapping[int, int]]
+) -> Iterator[State]:
+    """States while some candidates are searched for once more; until that ends, as they were.
+
+    Args:
+        others: of that search; there may be none.
+        chosen: of its last state, who takes whose place, as in `State.with_rows`.
+    """
+    other: State | None = None
+    for other in others:
+        step = state.step + other.step
+        yield replace(state, step=step, steps=max(state.steps, step))
+    if other is not None and (rows := chosen(other)):
+        step = state.step + other.step
+        yield replace(state.with_rows(other, rows), step=step, steps=max(state.steps, step))
+
+
+def statuses(
+    best: Float[Tensor, " n"], overflowed: Bool[Tensor, " n"], tolerance: float
+) -> tuple[Status, ...]:
+    """How candidates with those errors end."""
+    return tuple(
+        Status.FOUND if error <= tolerance else Status.NONFINITE if broken else Status.NOT_CONVERGED
+        for error, broken in zip(best.tolist(), overflowed.tolist(), strict=True)
     )
