@@ -40,7 +40,16 @@ from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.search import SearchConfig
 from pulse.superres import weights
 from pulse.superres.losses import load_features, perceptual_loss
-from pulse.superres.mending import ENLARGER, REACH, SIDE, SMALL, MendingNetwork, load, save
+from pulse.superres.mending import (
+    ENLARGER,
+    REACH,
+    SIDE,
+    SMALL,
+    MendingNetwork,
+    in_place,
+    load,
+    save,
+)
 from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan.dataset import Pictures, load_pictures, uncaptioned
 from stylegan.memory import keep_freed_memory
@@ -337,10 +346,12 @@ class Training:
         return wanted, shown
 
     def _with(
-        self, network: MendingNetwork, x: Faces, low: Tensor, enlarged: Sequence[Faces]
+        self, network: MendingNetwork, x: Faces, low: Tensor, enlarged: tuple[Faces, Faces]
     ) -> Faces:
+        wanted, shown = enlarged
         with self._cast():
-            y = network(x, *enlarged)
+            kept, shown = in_place(x, wanted, shown)
+            y = network(kept, wanted, shown)
         return y + self.up(low - self.down(y))
 
     def _cast(self) -> torch.autocast:
@@ -383,7 +394,9 @@ class Training:
             enlarged = self._enlarged(images, low)
             y = self._with(self.network, images, low, enlarged)
             with torch.no_grad():
-                old = self._with(before, others, low_others, [e[known:] for e in enlarged])
+                old = self._with(
+                    before, others, low_others, (enlarged[0][known:], enlarged[1][known:])
+                )
                 wanted = torch.lerp(likely, old, inner)
             truth = torch.cat([x, faces])
             # What the generator lacks is not known to the pixel, so an error would blur it.

@@ -86,24 +86,27 @@ class Guide:
 
         Who is near enough is mended at once.
         """
-        mended: dict[int, Tensor] = {}
+        mended: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         target = target.to(self._device)
         for state in states:
             for row in (state.best <= self._reach).nonzero().flatten().tolist():
                 if row not in mended:
-                    mended[row] = self._mender(state.images[row : row + 1], target[None])
+                    image = self._mender(state.images[row : row + 1], target[None])
+                    low = self._degrade(image)
+                    mended[row] = image, low, squared_error(low, target)
             yield self._told(state, mended, target)
 
     def _told(
-        self, state: State, mended: Mapping[int, Tensor], target: Float[Tensor, "3 l l"]
+        self,
+        state: State,
+        mended: Mapping[int, tuple[Tensor, Tensor, Tensor]],
+        target: Float[Tensor, "3 l l"],
     ) -> State:
         """How its candidates, some of them mended, stand to the given face."""
         images, low = state.images.clone(), self._degrade(state.images)
         drawn = squared_error(low, target).masked_fill(state.best.isinf(), torch.inf)
         best = drawn.clone()
-        for row, image in mended.items():
-            small = self._degrade(image)
-            error = squared_error(small, target)
+        for row, (image, small, error) in mended.items():
             if error <= min(float(drawn[row]), self._tolerance):
                 one = slice(row, row + 1)
                 images[one], low[one], best[one] = image, small, error

@@ -14,7 +14,7 @@ from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.search import Aids, SearchConfig, Status, search
 from pulse.search.losses import squared_error
 from pulse.superres import mending
-from pulse.superres.mending import MendingNetwork, load, mender, save
+from pulse.superres.mending import MendingNetwork, in_place, load, mender, save
 from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
@@ -87,6 +87,62 @@ def test_it_comes_nearer_to_the_face_than_back_projection(
     with torch.no_grad():
         by_network = perceptual_loss(features, mend(changed, low), faces)
         assert by_network < 0.95 * perceptual_loss(features, projected, faces)
+
+
+def test_what_lies_elsewhere_in_the_face_is_left_out(faces: Tensor) -> None:
+    shown = faces * 0.9
+    kept, seen = in_place(faces, faces, shown)
+    assert torch.equal(kept, faces)
+    assert torch.equal(seen, shown)
+    astray = faces.clone()
+    astray[..., 88:104, 52:76] = 1 - astray[..., 88:104, 52:76].round()  # About the mouth,
+    astray[..., :12, :12] = 1 - astray[..., :12, :12].round()  # and in a corner.
+    kept, seen = in_place(astray, faces, shown)
+    mouth = slice(None), slice(None), slice(94, 98), slice(60, 68)
+    assert torch.allclose(kept[mouth], faces[mouth], atol=1e-6)
+    assert torch.allclose(seen[mouth], faces[mouth], atol=1e-6)
+    assert torch.equal(kept[..., :12, :12], astray[..., :12, :12])
+    assert torch.equal(kept[..., 32:64, :], faces[..., 32:64, :])
+    assert torch.equal(seen[..., 32:64, :], shown[..., 32:64, :])
+    # Some of what is a little astray is left.
+    kept, _ = in_place(faces + 0.1, faces, shown)
+    assert 0 < (kept - faces)[mouth].min() < (kept - faces)[mouth].max() < 0.0999
+
+
+def test_what_sixteen_pixels_do_not_show_is_taken_out_of_a_face(
+    generator: Generator, faces: Tensor
+) -> None:
+    """Stripes over the mouth, of which the small picture shows nothing."""
+    low, striped = Bicubic(128, 16)(faces), faces.clone()
+    stripes = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(3)
+    striped[..., 88:104, 52:76] = (striped[..., 88:104, 52:76] + 0.35 * stripes).clamp(0, 1)
+    mouth = slice(None), slice(None), slice(90, 102), slice(54, 74)
+    mend = mender(DegradeConfig(), generator, 16)
+    assert mend is not None
+    left = (mend(striped, low) - mend(faces, low))[mouth].abs().mean((1, 2, 3))
+    assert (left < 0.35 * (striped - faces)[mouth].abs().mean((1, 2, 3))).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "degrade"),
+    [(32, DegradeConfig()), (16, DegradeConfig(blur=1)), (16, DegradeConfig(grey=True))],
+)
+def test_only_the_mean_of_faces_tells_what_lies_elsewhere(
+    size: int,
+    degrade: DegradeConfig,
+    generator: Generator,
+    faces: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    low = degrade.operator(128, size)(faces)
+    mend, usual = mender(degrade, generator, size), mender(DegradeConfig(), generator, 16)
+    assert mend is not None
+    assert usual is not None
+    changed = bent(faces, 0.1)
+    as_it_is, leaving_out = mend(changed, low), usual(changed, Bicubic(128, 16)(faces))
+    monkeypatch.setattr(mending, "ASTRAY", (1e3, 2e3))
+    assert torch.equal(mend(changed, low), as_it_is)
+    assert not torch.equal(usual(changed, Bicubic(128, 16)(faces)), leaving_out)
 
 
 def test_a_face_is_the_same_in_any_company(generator: Generator, faces: Tensor) -> None:
