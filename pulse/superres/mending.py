@@ -44,7 +44,7 @@ ROUNDS = 5
 REACH = 6e-3
 """Mean squared error from which faces are mended, about the middle of what the network was trained
 for; six times the usual tolerance."""
-ASTRAY = 7.5e-3, 1.75e-2
+ASTRAY = 5e-3, 1.5e-2
 """Mean squared errors about a pixel of 32x32 beyond which what was drawn is left out, by and by and
 altogether, see `in_place`."""
 
@@ -121,10 +121,10 @@ def in_place(
     wanted: Float[Tensor, "b 3 128 128"],
     shown: Float[Tensor, "b 3 128 128"],
 ) -> tuple[Float[Tensor, "b 3 128 128"], Float[Tensor, "b 3 128 128"]]:
-    """The pictures, and what of them is shown, without what lies elsewhere in the face than wanted.
+    """The pictures, and what of them is shown, without what is not in its place below the eyes.
 
-    Teeth on the hand before a mouth would be kept as detail. Around the face it does not matter
-    what a background consists of, and what is drawn is sharper.
+    Teeth on the hand before a mouth would be kept as detail. Of hair and background it matters
+    less where what is, and as they are drawn they are sharper.
 
     Args:
         images, wanted, shown: as `MendingNetwork.forward` has them, of known pixels.
@@ -136,8 +136,8 @@ def in_place(
     share = ((around - least) / (most - least)).clamp(0, 1)
     share = F.interpolate(share, scale_factor=4.0, mode="bilinear")
     line = torch.linspace(-1, 1, SIDE, device=images.device)
-    face = 1.25 - (line / 0.55) ** 2 - ((line[:, None] - 0.15) / 0.7) ** 2
-    share = share * (4 * face).clamp(0, 1)
+    below = 1.25 - (line / 0.5) ** 2 - ((line[:, None] - 0.4) / 0.45) ** 2
+    share = share * (4 * below).clamp(0, 1)
     return torch.lerp(images, wanted, share), torch.lerp(shown, wanted, share)
 
 
