@@ -48,6 +48,7 @@ from pulse.superres.mending import (
     MendingNetwork,
     in_place,
     load,
+    oval,
     save,
 )
 from pulse.upscale import UpscaleConfig, Upscaler
@@ -120,12 +121,12 @@ def blob(count: int, least: float, most: float) -> Float[Tensor, "b 1 128 128"]:
 
 def head(soft: float) -> Float[Tensor, "128 128"]:
     """Where the head is in FFHQ's frame."""
-    return ((1.25 - (X / 0.72) ** 2 - ((Y - 0.05) / 0.95) ** 2) * soft).clamp(0, 1)
+    return oval(0.72, 0.95, 0.05, soft)
 
 
 def face() -> Float[Tensor, "128 128"]:
     """Where brows, eyes, nose and mouth are in FFHQ's frame: what tells people apart."""
-    return ((1.25 - (X / 0.45) ** 2 - ((Y - 0.15) / 0.6) ** 2) * 4).clamp(0, 1)
+    return oval(0.45, 0.6, 0.15)
 
 
 def in_other_light(x: Faces) -> Faces:

@@ -135,10 +135,21 @@ def in_place(
     least, most = ASTRAY
     share = ((around - least) / (most - least)).clamp(0, 1)
     share = F.interpolate(share, scale_factor=4.0, mode="bilinear")
-    line = torch.linspace(-1, 1, SIDE, device=images.device)
-    below = 1.25 - (line / 0.5) ** 2 - ((line[:, None] - 0.4) / 0.45) ** 2
-    share = share * (4 * below).clamp(0, 1)
+    share = share * oval(0.5, 0.45, middle=0.4).to(images.device)
     return torch.lerp(images, wanted, share), torch.lerp(shown, wanted, share)
+
+
+def oval(across: float, down: float, middle: float, soft: float = 4.0) -> Float[Tensor, "128 128"]:
+    """A region of FFHQ's frame, 1 within and 0 without.
+
+    Args:
+        across, down: about half its width and height, where 1 is half the picture's.
+        middle: where its middle is, from -1 at the top to 1 at the bottom.
+        soft: the softer its rim, the less.
+    """
+    line = torch.linspace(-1, 1, SIDE)
+    inner = 1.25 - (line / across) ** 2 - ((line[:, None] - middle) / down) ** 2
+    return (inner * soft).clamp(0, 1)
 
 
 class Mender:
