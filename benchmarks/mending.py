@@ -46,6 +46,7 @@ from pulse.superres.mending import (
     SIDE,
     SMALL,
     MendingNetwork,
+    face,
     in_place,
     load,
     oval,
@@ -122,11 +123,6 @@ def blob(count: int, least: float, most: float) -> Float[Tensor, "b 1 128 128"]:
 def head(soft: float) -> Float[Tensor, "128 128"]:
     """Where the head is in FFHQ's frame."""
     return oval(0.72, 0.95, 0.05, soft)
-
-
-def face() -> Float[Tensor, "128 128"]:
-    """Where brows, eyes, nose and mouth are in FFHQ's frame: what tells people apart."""
-    return oval(0.45, 0.6, 0.15)
 
 
 def in_other_light(x: Faces) -> Faces:

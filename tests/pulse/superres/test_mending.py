@@ -14,7 +14,7 @@ from pulse.imaging.degrade import Bicubic, DegradeConfig
 from pulse.search import Aids, SearchConfig, Status, search
 from pulse.search.losses import squared_error
 from pulse.superres import mending
-from pulse.superres.mending import MendingNetwork, in_place, load, mender, save
+from pulse.superres.mending import MendingNetwork, face, in_place, load, mender, save
 from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
@@ -107,6 +107,36 @@ def test_what_lies_elsewhere_in_the_face_is_left_out(faces: Tensor) -> None:
     # Some of what is a little astray is left.
     kept, _ = in_place(faces + 0.1, faces, shown)
     assert 0 < (kept - faces)[mouth].min() < (kept - faces)[mouth].max() < 0.0999
+
+
+def test_of_a_dark_face_a_smaller_error_is_left_out(faces: Tensor) -> None:
+    """As much is kept of a teeth-like pattern over the mouth when a lamp is dimmed."""
+    striped = faces.clone()
+    stripes = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(3)
+    striped[..., 88:104, 52:76] += 0.15 * stripes
+    mouth = slice(None), slice(None), slice(88, 104), slice(52, 76)
+
+    def left(light: float) -> Tensor:
+        kept, _ = in_place(striped * light, faces * light, faces * light)
+        return (kept - faces * light)[mouth].abs().mean((1, 2, 3)) / light
+
+    assert (left(1) < 0.7 * 0.15).all()
+    assert (left(0.6) < 0.8 * 0.15).all()
+    assert left(0.6).mean() < 1.35 * left(1).mean()
+    # What is hardly seen is kept, or every shadow would be enlarged.
+    assert torch.allclose(left(0.02), torch.full((len(faces),), 0.15), atol=1e-3)
+
+
+def test_the_brightness_of_a_background_leaves_nothing_out(faces: Tensor) -> None:
+    """Only that of the face says which errors are seen."""
+    outside = face() == 0
+    lit = torch.where(outside, torch.ones(()), faces)
+    drawn = faces.clone()
+    drawn[..., 88:104, 52:76] += 0.1
+    kept, _ = in_place(drawn, faces, faces)
+    inside, _ = in_place(torch.where(outside, torch.ones(()), drawn), lit, lit)
+    mouth = slice(None), slice(None), slice(88, 104), slice(52, 76)
+    assert torch.allclose(kept[mouth], inside[mouth], atol=1e-6)
 
 
 def test_what_sixteen_pixels_do_not_show_is_taken_out_of_a_face(
