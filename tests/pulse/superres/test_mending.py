@@ -109,6 +109,17 @@ def test_what_lies_elsewhere_in_the_face_is_left_out(faces: Tensor) -> None:
     assert 0 < (kept - faces)[mouth].min() < (kept - faces)[mouth].max() < 0.0999
 
 
+def test_skin_in_the_hair_beside_a_face_is_left_out(faces: Tensor) -> None:
+    """As high as the mouth, not beside the brow, where hair is sharper as it is drawn."""
+    haired = faces.clone()
+    haired[..., 96:116] = 0.1
+    patched = haired.clone()
+    patched[..., 82:94, 100:108] = patched[..., 30:42, 100:108] = 0.5
+    kept, _ = in_place(patched, haired, haired)
+    assert (kept[..., 86:90, 102:106] < 0.15).all()
+    assert torch.equal(kept[..., 30:42, :], patched[..., 30:42, :])
+
+
 def test_of_a_dark_face_a_smaller_error_is_left_out(faces: Tensor) -> None:
     """As much is kept of a teeth-like pattern over the mouth when a lamp is dimmed."""
     striped = faces.clone()
