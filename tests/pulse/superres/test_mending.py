@@ -19,6 +19,10 @@ from pulse.upscale import UpscaleConfig, Upscaler
 from stylegan import Generator
 
 EMBEDDED = stylegan.EMBEDDED
+MOUTH = slice(None), slice(None), slice(88, 104), slice(52, 76)
+"""About where a mouth is, at 128 pixels."""
+STRIPES = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(3)
+"""Over it, of which 16 pixels show nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def test_what_lies_elsewhere_in_the_face_is_left_out(faces: Tensor) -> None:
     assert torch.equal(kept, faces)
     assert torch.equal(seen, shown)
     astray = faces.clone()
-    astray[..., 88:104, 52:76] = 1 - astray[..., 88:104, 52:76].round()  # About the mouth,
+    astray[MOUTH] = 1 - astray[MOUTH].round()  # About the mouth,
     astray[..., :12, :12] = 1 - astray[..., :12, :12].round()  # and in a corner.
     kept, seen = in_place(astray, faces, shown)
     mouth = slice(None), slice(None), slice(94, 98), slice(60, 68)
@@ -123,13 +127,11 @@ def test_skin_in_the_hair_beside_a_face_is_left_out(faces: Tensor) -> None:
 def test_of_a_dark_face_a_smaller_error_is_left_out(faces: Tensor) -> None:
     """As much is kept of a teeth-like pattern over the mouth when a lamp is dimmed."""
     striped = faces.clone()
-    stripes = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(3)
-    striped[..., 88:104, 52:76] += 0.15 * stripes
-    mouth = slice(None), slice(None), slice(88, 104), slice(52, 76)
+    striped[MOUTH] += 0.15 * STRIPES
 
     def left(light: float) -> Tensor:
         kept, _ = in_place(striped * light, faces * light, faces * light)
-        return (kept - faces * light)[mouth].abs().mean((1, 2, 3)) / light
+        return (kept - faces * light)[MOUTH].abs().mean((1, 2, 3)) / light
 
     assert (left(1) < 0.7 * 0.15).all()
     assert (left(0.6) < 0.8 * 0.15).all()
@@ -143,11 +145,10 @@ def test_the_brightness_of_a_background_leaves_nothing_out(faces: Tensor) -> Non
     outside = face() == 0
     lit = torch.where(outside, torch.ones(()), faces)
     drawn = faces.clone()
-    drawn[..., 88:104, 52:76] += 0.1
+    drawn[MOUTH] += 0.1
     kept, _ = in_place(drawn, faces, faces)
     inside, _ = in_place(torch.where(outside, torch.ones(()), drawn), lit, lit)
-    mouth = slice(None), slice(None), slice(88, 104), slice(52, 76)
-    assert torch.allclose(kept[mouth], inside[mouth], atol=1e-6)
+    assert torch.allclose(kept[MOUTH], inside[MOUTH], atol=1e-6)
 
 
 def test_what_sixteen_pixels_do_not_show_is_taken_out_of_a_face(
@@ -155,8 +156,7 @@ def test_what_sixteen_pixels_do_not_show_is_taken_out_of_a_face(
 ) -> None:
     """Stripes over the mouth, of which the small picture shows nothing."""
     low, striped = Bicubic(128, 16)(faces), faces.clone()
-    stripes = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(3)
-    striped[..., 88:104, 52:76] = (striped[..., 88:104, 52:76] + 0.35 * stripes).clamp(0, 1)
+    striped[MOUTH] = (striped[MOUTH] + 0.35 * STRIPES).clamp(0, 1)
     mouth = slice(None), slice(None), slice(90, 102), slice(54, 74)
     mend = mender(DegradeConfig(), generator, 16)
     assert mend is not None
